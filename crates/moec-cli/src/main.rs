@@ -1,0 +1,3 @@
+//! The moec command.
+
+fn main() {}

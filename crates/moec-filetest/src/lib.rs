@@ -1,0 +1,1 @@
+//! The test-file runner behind moec test.

@@ -1,0 +1,1 @@
+//! From syntax tree to IR: names, shapes, user-facing errors.

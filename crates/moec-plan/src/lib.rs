@@ -1,0 +1,1 @@
+//! What runs: kernels, buffers, tiles and the calling convention of generated code.
