@@ -1,0 +1,66 @@
+//! The calling convention between generated code and its host.
+//!
+//! A compiled plan has two entry points, `load` and `run`, of type [`Entry`]. Each walks the steps
+//! of its phase in order; for a step it counts the work items and calls [`Frame::parallel`], which
+//! calls the step's kernel (of type [`KernelFn`]) on ranges that together cover all items, and
+//! returns when all are done. Items of a step are independent, so any split gives the same bits.
+
+use std::ffi::c_void;
+
+/// An entry point. Returns 0, or 1 + the number of the step that met a fault (an index out of range
+/// in the data). On a fault outputs hold unspecified values.
+pub type Entry = unsafe extern "C" fn(frame: *const Frame) -> u64;
+
+/// The kernel of one step: does the items `begin..end` on worker number `worker`.
+pub type KernelFn = unsafe extern "C" fn(frame: *const Frame, worker: u64, begin: u64, end: u64);
+
+/// Runs `kernel` over `0..items`, each item once, in ranges of at least `grain` items (the last may
+/// be shorter); worker numbers are below [`Frame::workers`] and never used twice at a time.
+pub type Parallel =
+    unsafe extern "C" fn(host: *mut c_void, kernel: KernelFn, frame: *const Frame, items: u64, grain: u64);
+
+/// What generated code is given. Fields are read at fixed offsets, see [`offset`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct Frame {
+    /// One pointer per buffer of the plan, 64-byte aligned but for inputs and outputs, which have
+    /// the alignment of their element. Every buffer has at least one byte.
+    pub buffers: *const *mut u8,
+    /// One value per symbol of the plan.
+    pub dims: *const u64,
+    /// `Plan::worker_scratch` bytes for each worker, 64-byte aligned, one after another.
+    pub scratch: *mut u8,
+    /// Bytes from one worker's scratch to the next.
+    pub scratch_stride: u64,
+    /// The number of workers.
+    pub workers: u64,
+    /// Runs a kernel over items.
+    pub parallel: Parallel,
+    /// First argument of `parallel`.
+    pub host: *mut c_void,
+    /// One word that kernels set to 1 on a fault; zero on entry.
+    pub fault: *mut u64,
+}
+
+/// Byte offsets of the fields of [`Frame`].
+pub mod offset {
+    use super::Frame;
+    use std::mem::offset_of;
+
+    /// Of `buffers`.
+    pub const BUFFERS: i32 = offset_of!(Frame, buffers) as i32;
+    /// Of `dims`.
+    pub const DIMS: i32 = offset_of!(Frame, dims) as i32;
+    /// Of `scratch`.
+    pub const SCRATCH: i32 = offset_of!(Frame, scratch) as i32;
+    /// Of `scratch_stride`.
+    pub const SCRATCH_STRIDE: i32 = offset_of!(Frame, scratch_stride) as i32;
+    /// Of `workers`.
+    pub const WORKERS: i32 = offset_of!(Frame, workers) as i32;
+    /// Of `parallel`.
+    pub const PARALLEL: i32 = offset_of!(Frame, parallel) as i32;
+    /// Of `host`.
+    pub const HOST: i32 = offset_of!(Frame, host) as i32;
+    /// Of `fault`.
+    pub const FAULT: i32 = offset_of!(Frame, fault) as i32;
+}

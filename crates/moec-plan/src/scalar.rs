@@ -1,0 +1,91 @@
+//! Scalar programs: what a kernel computes at one point of its index space.
+
+use moec_ir::{DType, Dim, Number, Op};
+
+use crate::BufferId;
+
+/// The number of a scalar in its [`Scalars`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScalarId(pub u32);
+
+/// What moves an access along its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Index {
+    /// The loop index of this axis of the kernel. Kernels say what their axes are.
+    Axis(usize),
+    /// The value of an `i32` scalar, which is never negative and in range (see [`Scalar::InRange`]).
+    Value(ScalarId),
+}
+
+/// An element of a buffer: `buffer[sum of offset + sum of index * stride]`, in elements.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Load {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Summands of the constant part.
+    pub offset: Vec<Dim>,
+    /// What moves the access, and how far. No index occurs twice; strides are not zero.
+    pub terms: Vec<(Index, Dim)>,
+}
+
+/// Where a kernel writes, as in [`Load`], by axes only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Store {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Summands of the constant part.
+    pub offset: Vec<Dim>,
+    /// One stride for each axis of the kernel, possibly zero for an axis of size one.
+    pub strides: Vec<Dim>,
+}
+
+/// One scalar operation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scalar {
+    /// An element of a buffer, in the buffer's element type.
+    Load(Load),
+    /// The loop index of an axis plus a constant, as `i32`.
+    Iota(usize),
+    /// A number of an element type.
+    Const(DType, Number),
+    /// An element-wise operation of the op table (`select` and the comparisons included).
+    Apply(Op, Vec<ScalarId>),
+    /// Conversion to an element type.
+    Cast(DType, ScalarId),
+    /// An `i32` that must lie in `0..size`: otherwise the fault word is set and the value is 0. If
+    /// size is zero the kernel has no points.
+    InRange(ScalarId, Dim),
+    /// The `f32` accumulator of weight number `n` of a [`Product`](crate::Product), in its epilogue.
+    Accumulator(usize),
+}
+
+/// A scalar program: scalars in order, each after its operands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scalars {
+    /// The scalars.
+    pub list: Vec<Scalar>,
+    /// The element type of each.
+    pub types: Vec<DType>,
+}
+
+impl Scalars {
+    /// Adds a scalar of type `dtype`, or finds the same one.
+    pub fn push(&mut self, scalar: Scalar, dtype: DType) -> ScalarId {
+        let at = self.list.iter().position(|s| *s == scalar).unwrap_or_else(|| {
+            self.list.push(scalar);
+            self.types.push(dtype);
+            self.list.len() - 1
+        });
+        ScalarId(at as u32)
+    }
+
+    /// The scalar `id`.
+    pub fn get(&self, id: ScalarId) -> &Scalar {
+        &self.list[id.0 as usize]
+    }
+
+    /// The element type of `id`.
+    pub fn dtype(&self, id: ScalarId) -> DType {
+        self.types[id.0 as usize]
+    }
+}
