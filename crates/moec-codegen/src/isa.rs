@@ -1,0 +1,183 @@
+//! Target selection: which instruction set, which flags.
+//!
+//! Knows names and features, not what is emitted with them. Emitters ask [`Target::fma`] only.
+
+use std::sync::Arc;
+
+use cranelift_codegen::isa::{self, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+
+use crate::CodegenError;
+
+/// What the code is for; decides how it addresses its surroundings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeKind {
+    /// Runs in this process.
+    Jit,
+    /// Goes into an object file: position independent.
+    Object,
+}
+
+/// A named target: its triple and the features beyond the architecture's baseline.
+struct Row {
+    name: &'static str,
+    triple: &'static str,
+    features: &'static [&'static str],
+}
+
+const V3: &[&str] = &[
+    "has_cmpxchg16b",
+    "has_sse3",
+    "has_ssse3",
+    "has_sse41",
+    "has_sse42",
+    "has_popcnt",
+    "has_avx",
+    "has_avx2",
+    "has_fma",
+    "has_bmi1",
+    "has_bmi2",
+    "has_lzcnt",
+];
+
+const ROWS: [Row; 3] = [
+    Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[] },
+    Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: V3 },
+    Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[] },
+];
+
+/// Every name that [`Target::named`] knows.
+pub const TARGET_NAMES: [&str; 4] = ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name];
+
+/// An instruction set with its features, ready to compile for.
+#[derive(Clone)]
+pub struct Target {
+    name: String,
+    isa: Arc<dyn TargetIsa>,
+}
+
+impl Target {
+    /// This machine, with every feature Cranelift can use of it.
+    ///
+    /// # Errors
+    /// `UnsupportedTarget` if Cranelift has no back end for this machine.
+    pub fn host(kind: CodeKind) -> Result<Target, CodegenError> {
+        let builder = cranelift_native::builder().map_err(|reason| unsupported("host", reason))?;
+        Target::finish("host", builder, kind)
+    }
+
+    /// The target called `name`, one of [`TARGET_NAMES`].
+    ///
+    /// # Errors
+    /// `UnknownTarget`, or `UnsupportedTarget` if this build has no back end for it.
+    pub fn named(name: &str, kind: CodeKind) -> Result<Target, CodegenError> {
+        if name == "host" {
+            return Target::host(kind);
+        }
+        let row = ROWS
+            .iter()
+            .find(|row| row.name == name)
+            .ok_or_else(|| CodegenError::UnknownTarget { name: name.to_owned() })?;
+        let mut builder = isa::lookup_by_name(row.triple).map_err(|error| unsupported(name, error))?;
+        for feature in row.features {
+            builder.enable(feature).map_err(|error| unsupported(name, error))?;
+        }
+        Target::finish(name, builder, kind)
+    }
+
+    fn finish(name: &str, builder: isa::Builder, kind: CodeKind) -> Result<Target, CodegenError> {
+        let mut flags = settings::builder();
+        let pic = if kind == CodeKind::Object { "true" } else { "false" };
+        let verify = if cfg!(debug_assertions) { "true" } else { "false" };
+        for (flag, value) in [
+            ("opt_level", "speed"),
+            ("is_pic", pic),
+            ("use_colocated_libcalls", "false"),
+            ("enable_verifier", verify),
+        ] {
+            flags.set(flag, value).map_err(|error| unsupported(name, error))?;
+        }
+        let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(name, error))?;
+        Ok(Target { name: name.to_owned(), isa })
+    }
+
+    /// The name it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether multiply-add with one rounding is an instruction. Where it is not, Cranelift's `fma`
+    /// calls a library function, which no emitted loop may do: emitters then multiply and add.
+    pub fn fma(&self) -> bool {
+        self.isa.name() != "x64" || (self.has("has_fma") && self.has("has_avx"))
+    }
+
+    /// Whether this process can execute the code: the host has every feature that it may use.
+    pub fn runs_here(&self) -> bool {
+        let Ok(host) = Target::host(CodeKind::Jit) else { return false };
+        self.isa.name() == host.isa.name() && self.features().all(|feature| host.has(&feature))
+    }
+
+    pub(crate) fn isa(&self) -> &Arc<dyn TargetIsa> {
+        &self.isa
+    }
+
+    fn features(&self) -> impl Iterator<Item = String> {
+        self.isa
+            .isa_flags()
+            .into_iter()
+            .filter(|flag| flag.name.starts_with("has_") && flag.as_bool() == Some(true))
+            .map(|flag| flag.name.to_owned())
+    }
+
+    fn has(&self, feature: &str) -> bool {
+        self.features().any(|name| name == feature)
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("name", &self.name).field("fma", &self.fma()).finish_non_exhaustive()
+    }
+}
+
+fn unsupported(name: &str, reason: impl ToString) -> CodegenError {
+    CodegenError::UnsupportedTarget { name: name.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_target() {
+        for name in TARGET_NAMES {
+            for kind in [CodeKind::Jit, CodeKind::Object] {
+                assert_eq!(Target::named(name, kind).unwrap().name(), name);
+            }
+        }
+    }
+
+    #[test]
+    fn fma_is_an_instruction_where_the_features_say_so() {
+        let fma = |name| Target::named(name, CodeKind::Object).unwrap().fma();
+        assert!(!fma("x86_64"));
+        assert!(fma("x86_64-v3"));
+        assert!(fma("aarch64"));
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(fma("host"), std::is_x86_feature_detected!("fma"));
+    }
+
+    #[test]
+    fn the_host_runs_itself() {
+        assert!(Target::host(CodeKind::Jit).unwrap().runs_here());
+        let foreign = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+        assert!(!Target::named(foreign, CodeKind::Jit).unwrap().runs_here());
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = Target::named("z80", CodeKind::Jit).unwrap_err();
+        assert_eq!(error.to_string(), "unknown target `z80`; known are host, x86_64, x86_64-v3, aarch64");
+    }
+}

@@ -1,0 +1,22 @@
+//! From plan to machine code with Cranelift.
+//!
+//! The only crate that knows Cranelift. From the machine upwards: [`Target`] chooses the
+//! instruction set, [`CodeModule`] collects functions into a JIT or an object, [`LaneEmitter`]
+//! writes element-wise code once for one and for four lanes, `math` the transcendental functions on
+//! top of it, and [`tile`] the matrix tiles. Nothing here reads files, clocks or the environment,
+//! and nothing depends on addresses or hash order: the same plan gives the same bytes of code.
+
+mod error;
+mod isa;
+mod lanes;
+mod math;
+mod module;
+pub mod tile;
+
+pub use error::CodegenError;
+pub use isa::{CodeKind, TARGET_NAMES, Target};
+pub use lanes::{LaneEmitter, Lanes, Mask};
+pub use module::{Code, CodeModule, Listing};
+
+#[cfg(test)]
+mod guard;

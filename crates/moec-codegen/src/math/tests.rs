@@ -1,0 +1,438 @@
+//! Every function over a stride through all bit patterns, against f64, in both widths and with
+//! and without FMA.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
+use moec_ir::DType;
+
+use crate::guard::Guarded;
+use crate::{Code, CodeKind, CodeModule, LaneEmitter, Lanes, Target};
+
+type Emit = fn(&mut LaneEmitter<'_, '_>, Value) -> Value;
+
+/// `name(input, output, groups)`: maps `groups` values of `lanes` elements each.
+fn define_map<M: cranelift_module::Module>(
+    module: &mut CodeModule<M>,
+    name: &str,
+    (lanes, fma): (Lanes, bool),
+    (from, to): (DType, DType),
+    emit: Emit,
+) {
+    let signature = module.signature(&[I64, I64, I64], &[]);
+    let id = module.declare(name, &signature, true).unwrap();
+    module
+        .define(id, |b, _| {
+            let (entry, body, exit) = (b.create_block(), b.create_block(), b.create_block());
+            b.append_block_params_for_function_params(entry);
+            let [input, output, groups] = *b.block_params(entry) else { unreachable!() };
+            let index = b.append_block_param(body, I64);
+            b.switch_to_block(entry);
+            let zero = b.ins().iconst(I64, 0);
+            b.ins().brif(groups, body, &[BlockArg::Value(zero)], exit, &[]);
+            b.switch_to_block(body);
+            let step = |dtype: DType| i64::try_from(lanes.count() * dtype.bytes()).unwrap();
+            let (from_offset, to_offset) =
+                (b.ins().imul_imm_s(index, step(from)), b.ins().imul_imm_s(index, step(to)));
+            let source = b.ins().iadd(input, from_offset);
+            let target = b.ins().iadd(output, to_offset);
+            let mut e = LaneEmitter::new(b, lanes, fma);
+            let x = e.load(from, source, 0);
+            let y = emit(&mut e, x);
+            e.store(to, y, target, 0);
+            let next = b.ins().iadd_imm_s(index, 1);
+            let more = b.ins().icmp(IntCC::UnsignedLessThan, next, groups);
+            b.ins().brif(more, body, &[BlockArg::Value(next)], exit, &[]);
+            b.switch_to_block(exit);
+            b.ins().return_(&[]);
+            b.seal_all_blocks();
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn compile(fma: bool, dtypes: (DType, DType), emit: Emit) -> Code {
+    let target = Target::host(CodeKind::Jit).unwrap();
+    let mut module = CodeModule::jit(&target, false).unwrap();
+    define_map(&mut module, "scalar", (Lanes::Scalar, fma), dtypes, emit);
+    define_map(&mut module, "x4", (Lanes::X4, fma), dtypes, emit);
+    module.finish().unwrap()
+}
+
+fn map<A: Copy + Default, B: Copy + Default>(code: &Code, lanes: Lanes, input: &[A]) -> Vec<B> {
+    assert_eq!(input.len() % lanes.count(), 0);
+    let input = Guarded::from_slice(input);
+    let mut output = Guarded::<B>::new(input.as_slice().len());
+    let name = if lanes == Lanes::Scalar { "scalar" } else { "x4" };
+    let address = code.address(name).unwrap();
+    // SAFETY: the signature of `define_map`; `code` is alive.
+    let run: extern "C" fn(*const A, *mut B, usize) = unsafe { std::mem::transmute(address) };
+    run(input.as_ptr(), output.as_mut_ptr(), input.as_slice().len() / lanes.count());
+    output.as_slice().to_vec()
+}
+
+fn has_fma() -> bool {
+    Target::host(CodeKind::Jit).unwrap().fma()
+}
+
+/// A stride over all bit patterns, and a dense comb where functions bend.
+fn samples() -> Vec<f32> {
+    let mut samples: Vec<f32> = (0..1_000_000u32).map(|i| f32::from_bits(i.wrapping_mul(4_297))).collect();
+    samples.extend((0..800_000).map(|i| (i as f32 - 400_000.0) * 2.7e-4 + 1.3e-5));
+    samples.extend((0..400_000).map(|i| (i as f32 - 200_000.0) * 2.3e-5));
+    samples.extend([
+        0.0,
+        -0.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+    ]);
+    samples
+}
+
+/// The distance of `got` from `exact` in units of the last place of an f32 near `exact`.
+fn ulps(got: f32, exact: f64) -> f64 {
+    let nearest = exact as f32;
+    if got == nearest || (got.is_nan() && nearest.is_nan()) {
+        return 0.0;
+    }
+    if !got.is_finite() || !nearest.is_finite() {
+        // One side rounds to infinity: measured as if the range went on.
+        let beyond = |x: f64| if x.is_infinite() { 2f64.powi(128).copysign(x) } else { x };
+        return (beyond(f64::from(got)) - beyond(exact)).abs() / 2f64.powi(104);
+    }
+    let exponent = (exact.abs().log2().floor() as i32).max(-126);
+    (f64::from(got) - exact).abs() / 2f64.powi(exponent - 23)
+}
+
+/// Measures `emit` against `exact`; both widths give the same bits.
+fn worst(emit: Emit, exact: fn(f64) -> f64, fma: bool) -> (f64, f32) {
+    let code = compile(fma, (DType::F32, DType::F32), emit);
+    let samples = samples();
+    let wide: Vec<f32> = map(&code, Lanes::X4, &samples);
+    let scalar: Vec<f32> = map(&code, Lanes::Scalar, &samples);
+    let mut worst = (0.0, 0.0);
+    for ((&x, &a), &b) in samples.iter().zip(&wide).zip(&scalar) {
+        assert!(
+            a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+            "{x:e}: {a:e} in four lanes, {b:e} in one"
+        );
+        let error = ulps(a, exact(f64::from(x)));
+        if error > worst.0 {
+            worst = (error, x);
+        }
+    }
+    worst
+}
+
+fn check(name: &str, emit: Emit, exact: fn(f64) -> f64, bounds: [f64; 2]) {
+    for (fma, bound) in [(true, bounds[0]), (false, bounds[1])] {
+        if fma && !has_fma() {
+            continue;
+        }
+        let (error, at) = worst(emit, exact, fma);
+        println!("{name} fma={fma}: {error:.3} ulp at {at:e}");
+        assert!(error <= bound, "{name}, fma {fma}: {error:.3} ulp at {at:e}, promised {bound}");
+    }
+}
+
+/// The series with positive terms only, which loses nothing: erf(x) = 2/sqrt(pi) exp(-x^2) sum of
+/// 2^n x^(2n+1) / (2n+1)!!.
+fn erf(x: f64) -> f64 {
+    if x.is_nan() || x == 0.0 {
+        return x;
+    }
+    if x.abs() > 6.0 {
+        return 1f64.copysign(x);
+    }
+    let (mut term, mut sum, mut n) = (x, x, 1.0);
+    while term.abs() > sum.abs() * 1e-17 {
+        term *= 2.0 * x * x / (2.0 * n + 1.0);
+        sum += term;
+        n += 1.0;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+#[test]
+fn the_reference_erf_is_right() {
+    // Abramowitz and Stegun, table 7.1.
+    for (x, y) in [(0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0)] {
+        assert!((erf(x) - y).abs() < 1e-10);
+    }
+}
+
+#[test]
+fn exp() {
+    check("exp", |e, x| e.exp(x), f64::exp, [2.0, 2.0]);
+}
+
+#[test]
+fn log() {
+    check("log", |e, x| e.log(x), f64::ln, [2.0, 2.0]);
+}
+
+#[test]
+fn tanh() {
+    check("tanh", |e, x| e.tanh(x), f64::tanh, [2.0, 2.0]);
+}
+
+#[test]
+fn error_function() {
+    check("erf", |e, x| e.erf(x), erf, [2.0, 2.0]);
+}
+
+#[test]
+fn logistic() {
+    check("sigmoid", |e, x| e.sigmoid(x), sigmoid, [2.5, 2.5]);
+}
+
+#[test]
+fn softplus() {
+    check("softplus", |e, x| e.softplus(x), |x| x.max(0.0) + (-x.abs()).exp().ln_1p() + x * 0.0, [3.0, 3.0]);
+}
+
+#[test]
+fn silu() {
+    // Where the gate is subnormal it has lost bits, and the product shows it: left of -87 the
+    // result is below 2^-118, its error below |x| 2^-149.
+    let clip: Emit = |e, x| {
+        let y = e.silu(x);
+        let (border, zero) = (e.float(-87.0), e.float(0.0));
+        let beyond = e.compare(FloatCC::LessThan, x, border);
+        e.select(beyond, zero, y)
+    };
+    check("silu", clip, |x| if x < -87.0 { 0.0 } else { x * sigmoid(x) }, [3.0, 3.0]);
+    let code = compile(has_fma(), (DType::F32, DType::F32), |e, x| e.silu(x));
+    let left: Vec<f32> = (0..4000).map(|i| -87.0 - i as f32 * 0.01).collect();
+    for (&x, &y) in left.iter().zip(&map::<f32, f32>(&code, Lanes::X4, &left)) {
+        let exact = f64::from(x) * sigmoid(f64::from(x));
+        assert!((f64::from(y) - exact).abs() <= f64::from(x.abs()) * 2f64.powi(-149), "{x}: {y:e}");
+    }
+}
+
+#[test]
+fn roots() {
+    check("sqrt", |e, x| e.sqrt(x), f64::sqrt, [0.5, 0.5]);
+    check("rsqrt", |e, x| e.rsqrt(x), |x| 1.0 / x.sqrt(), [1.5, 1.5]);
+}
+
+/// Their definitions cancel or amplify: the error is measured against the argument.
+#[test]
+fn gelus() {
+    let exact: [(&str, Emit, fn(f64) -> f64); 2] = [
+        ("gelu", |e, x| e.gelu(x), |x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))),
+        (
+            "gelu_tanh",
+            |e, x| e.gelu_tanh(x),
+            |x| x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)),
+        ),
+    ];
+    for (name, emit, exact) in exact {
+        for fma in [true, false] {
+            if fma && !has_fma() {
+                continue;
+            }
+            let code = compile(fma, (DType::F32, DType::F32), emit);
+            let samples = samples();
+            let wide: Vec<f32> = map(&code, Lanes::X4, &samples);
+            let scalar: Vec<f32> = map(&code, Lanes::Scalar, &samples);
+            let mut worst = 0f64;
+            for ((&x, &a), &b) in samples.iter().zip(&wide).zip(&scalar) {
+                assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{x:e}");
+                let want = exact(f64::from(x));
+                assert_eq!(a.is_nan(), want.is_nan(), "{x:e}");
+                if want.is_finite() && x.abs() >= f32::MIN_POSITIVE {
+                    worst = worst.max((f64::from(a) - want).abs() / f64::from(x).abs() * 2f64.powi(24));
+                }
+            }
+            println!("{name} fma={fma}: {worst:.3} * 2^-24 * |x|");
+            assert!(worst <= 4.0, "{name}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn edges() {
+    let cases: [(&str, Emit, &[(f32, f32)]); 8] = [
+        (
+            "exp",
+            |e, x| e.exp(x),
+            &[
+                (f32::NEG_INFINITY, 0.0),
+                (f32::INFINITY, f32::INFINITY),
+                (89.0, f32::INFINITY),
+                (0.0, 1.0),
+                (-0.0, 1.0),
+                (-104.0, 0.0),
+                (-103.0, 1e-45),
+                (1e-40, 1.0),
+            ],
+        ),
+        (
+            "log",
+            |e, x| e.log(x),
+            &[
+                (0.0, f32::NEG_INFINITY),
+                (-0.0, f32::NEG_INFINITY),
+                (1.0, 0.0),
+                (-1.0, f32::NAN),
+                (f32::INFINITY, f32::INFINITY),
+                (f32::NEG_INFINITY, f32::NAN),
+                (1e-45, -103.278_93),
+            ],
+        ),
+        (
+            "tanh",
+            |e, x| e.tanh(x),
+            &[
+                (0.0, 0.0),
+                (-0.0, -0.0),
+                (f32::INFINITY, 1.0),
+                (f32::NEG_INFINITY, -1.0),
+                (1e-45, 1e-45),
+                (-1e-40, -1e-40),
+            ],
+        ),
+        (
+            "erf",
+            |e, x| e.erf(x),
+            &[(0.0, 0.0), (-0.0, -0.0), (f32::INFINITY, 1.0), (f32::NEG_INFINITY, -1.0), (1e-45, 1e-45)],
+        ),
+        (
+            "sigmoid",
+            |e, x| e.sigmoid(x),
+            &[(0.0, 0.5), (f32::INFINITY, 1.0), (f32::NEG_INFINITY, 0.0), (-1000.0, 0.0)],
+        ),
+        (
+            "softplus",
+            |e, x| e.softplus(x),
+            &[(f32::INFINITY, f32::INFINITY), (f32::NEG_INFINITY, 0.0), (1000.0, 1000.0), (-103.0, 1e-45)],
+        ),
+        ("relu", |e, x| e.relu(x), &[(-1.0, 0.0), (2.0, 2.0), (f32::NEG_INFINITY, 0.0)]),
+        (
+            "gelu_tanh",
+            |e, x| e.gelu_tanh(x),
+            &[(0.0, 0.0), (f32::INFINITY, f32::INFINITY), (1e20, 1e20), (-1e20, -0.0)],
+        ),
+    ];
+    for (name, emit, pairs) in cases {
+        let code = compile(has_fma(), (DType::F32, DType::F32), emit);
+        for &(x, want) in pairs.iter().chain(&[(f32::NAN, f32::NAN)]) {
+            for lanes in [Lanes::Scalar, Lanes::X4] {
+                let got: Vec<f32> = map(&code, lanes, &[x; 4]);
+                assert!(
+                    got.iter().all(|y| y.to_bits() == want.to_bits() || (y.is_nan() && want.is_nan())),
+                    "{name}({x:e}) = {got:?}, expected {want:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_bit_floats_widen_exactly() {
+    let patterns: Vec<u16> = (0..=u16::MAX).collect();
+    let cases: [(DType, fn(u16) -> f32); 2] = [
+        (DType::Bf16, |bits| half::bf16::from_bits(bits).to_f32()),
+        (DType::F16, |bits| half::f16::from_bits(bits).to_f32()),
+    ];
+    for (dtype, widen) in cases {
+        let code = compile(has_fma(), (dtype, DType::F32), |_, x| x);
+        for lanes in [Lanes::Scalar, Lanes::X4] {
+            let got: Vec<f32> = map(&code, lanes, &patterns);
+            for (&bits, &y) in patterns.iter().zip(&got) {
+                let want = widen(bits);
+                assert!(
+                    y.to_bits() == want.to_bits() || (y.is_nan() && want.is_nan()),
+                    "{dtype} {bits:#06x}: {y:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sixteen_bit_floats_round_to_nearest_even() {
+    let mut inputs = samples();
+    // Every value of both formats, and the ties between them.
+    for bits in 0..=u16::MAX {
+        let (low, high) =
+            (half::f16::from_bits(bits).to_f32(), half::f16::from_bits(bits.wrapping_add(1)).to_f32());
+        inputs.extend([low, (low + high) / 2.0]);
+        inputs.extend(
+            [0x0000, 0x7fff, 0x8000, 0x8001].map(|rest| f32::from_bits(u32::from(bits) << 16 | rest)),
+        );
+    }
+    inputs.extend([65519.0, 65520.0, 65521.0, 65535.9, 65536.0]);
+    inputs.truncate(inputs.len() / 4 * 4);
+    let cases: [(DType, fn(f32) -> u16); 2] = [
+        (DType::Bf16, |x| half::bf16::from_f32(x).to_bits()),
+        (DType::F16, |x| half::f16::from_f32(x).to_bits()),
+    ];
+    for (dtype, round) in cases {
+        let code = compile(has_fma(), (DType::F32, dtype), |_, x| x);
+        let nan = |bits: u16| match dtype {
+            DType::Bf16 => half::bf16::from_bits(bits).is_nan(),
+            _ => half::f16::from_bits(bits).is_nan(),
+        };
+        for lanes in [Lanes::Scalar, Lanes::X4] {
+            let got: Vec<u16> = map(&code, lanes, &inputs);
+            for (&x, &bits) in inputs.iter().zip(&got) {
+                let want = round(x);
+                assert!(
+                    bits == want || (nan(bits) && x.is_nan()),
+                    "{dtype} of {x:e}: {bits:#06x}, expected {want:#06x}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_function_compiles_for_every_target_without_a_call() {
+    let functions: [(&str, Emit); 12] = [
+        ("exp", |e, x| e.exp(x)),
+        ("log", |e, x| e.log(x)),
+        ("tanh", |e, x| e.tanh(x)),
+        ("erf", |e, x| e.erf(x)),
+        ("sigmoid", |e, x| e.sigmoid(x)),
+        ("softplus", |e, x| e.softplus(x)),
+        ("silu", |e, x| e.silu(x)),
+        ("gelu", |e, x| e.gelu(x)),
+        ("gelu_tanh", |e, x| e.gelu_tanh(x)),
+        ("rsqrt", |e, x| e.rsqrt(x)),
+        ("relu", |e, x| e.relu(x)),
+        ("copy", |_, x| x),
+    ];
+    for target in crate::TARGET_NAMES {
+        let target = Target::named(target, CodeKind::Object).unwrap();
+        let mut module = CodeModule::object(&target, "math", true).unwrap();
+        for (name, emit) in functions {
+            for lanes in [Lanes::Scalar, Lanes::X4] {
+                for dtype in [DType::F32, DType::Bf16, DType::F16] {
+                    let symbol = format!("{name}_{lanes:?}_{dtype}");
+                    define_map(&mut module, &symbol, (lanes, target.fma()), (dtype, dtype), emit);
+                }
+            }
+        }
+        for listing in module.finish().unwrap().1 {
+            let calls =
+                |line: &str| ["call", "bl ", "blr "].iter().any(|op| line.trim_start().starts_with(op));
+            assert!(
+                !listing.assembly.lines().any(calls),
+                "{} on {}:\n{}",
+                listing.name,
+                target.name(),
+                listing.assembly
+            );
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The portable tile in CLIF with 128-bit vectors.
+//!
+//! Register tile on x86-64 (16 registers), for 6 rows and half a panel, `k` ascending:
+//!
+//! ```text
+//!              b[k][0..4]   b[k][4..8]          2 registers, loaded (and widened) once per k
+//! a[0][k] x4    sum[0][0]    sum[0][1]
+//! a[1][k] x4    sum[1][0]    sum[1][1]          1 register for a[r][k] in all lanes,
+//!   ..             ..           ..              12 for the sums
+//! a[5][k] x4    sum[5][0]    sum[5][1]          15 of 16
+//! ```
+//!
+//! The second half of the panel is a second sweep, its bytes by then in the cache. One and two rows
+//! take the whole panel in one sweep (4 and 8 sums), so that a panel streams from memory once in
+//! order.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, F32X4, I64};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
+use cranelift_frontend::FunctionBuilder;
+
+use super::{PANEL_COLUMNS, TileArgs, TileSpec};
+use crate::{LaneEmitter, Lanes};
+
+/// Columns per vector.
+const LANES: usize = 4;
+
+/// What stays fixed during a call.
+struct Operands {
+    rows: Vec<Value>,
+    panel: Value,
+    /// Bytes of a row of the left operand that are covered by full rounds of the main loop.
+    rounds_end: Value,
+    /// Bytes of a row of the left operand.
+    end: Value,
+    out: Value,
+    out_stride: Value,
+}
+
+/// Builds the body of `tile`.
+pub(super) fn emit(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool) {
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let args = b.block_params(entry)[0];
+    let operands = load_operands(b, tile, args);
+    for sweep in 0..PANEL_COLUMNS / tile.sweep {
+        emit_sweep(b, tile, fma, &operands, sweep * tile.sweep);
+    }
+    b.ins().return_(&[]);
+}
+
+fn load_operands(b: &mut FunctionBuilder<'_>, tile: &TileSpec, args: Value) -> Operands {
+    let mut field = |offset: usize| b.ins().load(I64, constant_data(), args, bytes(offset));
+    let rows = field(offset_of!(TileArgs, rows));
+    let panel = field(offset_of!(TileArgs, panel));
+    let depth = field(offset_of!(TileArgs, depth));
+    let out = field(offset_of!(TileArgs, out));
+    let out_stride = field(offset_of!(TileArgs, out_stride));
+    let rows = (0..tile.rows).map(|r| b.ins().load(I64, constant_data(), rows, bytes(r * 8))).collect();
+    let round = -(tile.unroll as i64);
+    let rounds = b.ins().band_imm_s(depth, round);
+    let rounds_end = b.ins().ishl_imm_u(rounds, 2);
+    let end = b.ins().ishl_imm_u(depth, 2);
+    Operands { rows, panel, rounds_end, end, out, out_stride }
+}
+
+/// The sums of columns `column..column + tile.sweep`, all of `k`, and their stores.
+fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool, operands: &Operands, column: usize) {
+    let vectors = tile.sweep / LANES;
+    let sums = tile.rows * vectors;
+    // Both loops carry the byte offset in the rows, the panel's pointer and the sums.
+    let [rounds, between, steps, done] = [(); 4].map(|()| b.create_block());
+    for block in [rounds, between, steps, done] {
+        if block != done {
+            b.append_block_param(block, I64);
+            b.append_block_param(block, I64);
+        }
+        for _ in 0..sums {
+            b.append_block_param(block, F32X4);
+        }
+    }
+
+    let first = b.ins().iconst(I64, 0);
+    let zero = b.ins().f32const(0.0);
+    let zero = b.ins().splat(F32X4, zero);
+    let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.element.bytes()) as i64);
+    let start = arguments([first, panel].into_iter().chain(std::iter::repeat_n(zero, sums)));
+    b.ins().brif(operands.rounds_end, rounds, &start, between, &start);
+
+    for (block, count, end) in [(rounds, tile.unroll, operands.rounds_end), (steps, 1, operands.end)] {
+        b.switch_to_block(block);
+        let mut carried = b.block_params(block).to_vec();
+        for step in 0..count {
+            emit_step(b, tile, fma, operands, step, &mut carried);
+        }
+        carried[0] = b.ins().iadd_imm_u(carried[0], (count * 4) as i64);
+        carried[1] = b.ins().iadd_imm_u(carried[1], (count * PANEL_COLUMNS * tile.element.bytes()) as i64);
+        let more = b.ins().icmp(IntCC::UnsignedLessThan, carried[0], end);
+        let next = arguments(carried.iter().copied());
+        if block == rounds {
+            b.ins().brif(more, rounds, &next, between, &next);
+            b.switch_to_block(between);
+            let carried = b.block_params(between).to_vec();
+            let more = b.ins().icmp(IntCC::UnsignedLessThan, carried[0], operands.end);
+            let next = arguments(carried.iter().copied());
+            b.ins().brif(more, steps, &next, done, &next[2..]);
+        } else {
+            b.ins().brif(more, steps, &next, done, &next[2..]);
+        }
+    }
+
+    b.switch_to_block(done);
+    for block in [rounds, between, steps, done] {
+        b.seal_block(block);
+    }
+    let sums = b.block_params(done).to_vec();
+    let mut row = operands.out;
+    for (r, sums) in sums.chunks(vectors).enumerate() {
+        if r > 0 {
+            row = b.ins().iadd(row, operands.out_stride);
+        }
+        for (v, sum) in sums.iter().enumerate() {
+            b.ins().store(output(), *sum, row, bytes((column + v * LANES) * 4));
+        }
+    }
+}
+
+/// One `k`: `carried` is the row offset, the panel pointer and the sums, row by row.
+fn emit_step(
+    b: &mut FunctionBuilder<'_>,
+    tile: &TileSpec,
+    fma: bool,
+    operands: &Operands,
+    step: usize,
+    carried: &mut [Value],
+) {
+    let [offset, panel] = [carried[0], carried[1]];
+    let vectors = tile.sweep / LANES;
+    let element = tile.element.bytes();
+    let columns: Vec<Value> = (0..vectors)
+        .map(|v| {
+            let place = bytes((step * PANEL_COLUMNS + v * LANES) * element);
+            LaneEmitter::new(b, Lanes::X4, fma).load(tile.element, panel, place)
+        })
+        .collect();
+    for (r, row) in operands.rows.iter().enumerate() {
+        let place = b.ins().iadd(*row, offset);
+        let a = b.ins().load(F32, constant_data(), place, bytes(step * 4));
+        let a = b.ins().splat(F32X4, a);
+        for (v, column) in columns.iter().enumerate() {
+            let sum = &mut carried[2 + r * vectors + v];
+            *sum = LaneEmitter::new(b, Lanes::X4, fma).mul_add(a, *column, *sum);
+        }
+    }
+}
+
+fn arguments(values: impl Iterator<Item = Value>) -> Vec<BlockArg> {
+    values.map(BlockArg::Value).collect()
+}
+
+/// Offsets within a row of a tile are far below 2^31.
+fn bytes(offset: usize) -> i32 {
+    offset as i32
+}
+
+/// Memory that nobody writes during the call.
+fn constant_data() -> MemFlagsData {
+    MemFlagsData::new().with_notrap().with_readonly()
+}
+
+fn output() -> MemFlagsData {
+    MemFlagsData::new().with_notrap()
+}
