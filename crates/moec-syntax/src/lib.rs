@@ -4,6 +4,14 @@
 //! This crate knows the form of programs only: names, types and operations are the lowering's business.
 
 pub mod ast;
+mod layout;
+mod outline;
+mod parser;
+mod sink;
+mod token;
+
+pub use outline::{outline, outline_expr};
+pub use parser::parse;
 
 /// The functions every program may use, themselves `.moe`: `swiglu`.
 pub const PRELUDE: &str = include_str!("prelude.moe");

@@ -2,7 +2,7 @@
 
 use moec_diag::Span;
 
-use super::{Block, DType, Factor, Ident, Mono, Relation, Type};
+use super::{Block, DType, Factor, Ident, Mono, Relation, SizeOp, Type};
 
 /// An expression.
 #[derive(Clone, Debug)]
@@ -158,6 +158,18 @@ impl BinaryOp {
             BinaryOp::Mul => "*",
             BinaryOp::Div => "/",
             BinaryOp::MatMul => "@",
+        }
+    }
+}
+
+impl SizeOp {
+    /// As written.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            SizeOp::Add => "+",
+            SizeOp::Sub => "-",
+            SizeOp::Mul => "*",
+            SizeOp::Div => "/",
         }
     }
 }
