@@ -5,7 +5,24 @@
 //! calls the step's kernel (of type [`KernelFn`]) on ranges that together cover all items, and
 //! returns when all are done. Items of a step are independent, so any split gives the same bits.
 
+#![expect(unsafe_code, reason = "a promise about machine code is declared here; nothing unsafe is done")]
+
 use std::ffi::c_void;
+
+use crate::{Phase, Plan};
+
+/// A plan with its machine code.
+///
+/// # Safety
+/// The entry points were compiled from exactly this plan, keep the contracts of its kernels, and
+/// stay callable as long as the value lives.
+pub unsafe trait Program: Send + Sync {
+    /// The plan.
+    fn plan(&self) -> &Plan;
+
+    /// The entry point of a phase.
+    fn entry(&self, phase: Phase) -> Entry;
+}
 
 /// An entry point. Returns 0, or 1 + the number of the step that met a fault (an index out of range
 /// in the data). On a fault outputs hold unspecified values.
