@@ -30,7 +30,7 @@ pub fn fill(pool: &Pool, seed: u64, name: &str, dtype: DType, spread: f32, bytes
                 let limit = (spread as u32).clamp(1, i32::MAX as u32);
                 // The high half of the product: uniform but for a bias below limit / 2^32.
                 each(chunk, || {
-                    ((u64::from(random.next_u32()) * u64::from(limit) >> 32) as u32).to_le_bytes()
+                    (((u64::from(random.next_u32()) * u64::from(limit)) >> 32) as u32).to_le_bytes()
                 });
             }
             DType::Bool => each(chunk, || [(random.next_u32() >> 31) as u8]),

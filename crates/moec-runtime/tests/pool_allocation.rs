@@ -38,6 +38,11 @@ fn calls_allocate_nothing() {
                 sum.fetch_add(range.sum::<u64>(), Ordering::Relaxed);
             });
         };
+        // Every worker has started once each has met the others in a job.
+        let met = std::sync::Barrier::new(threads);
+        pool.run(threads as u64, 1, &|_, _| {
+            met.wait();
+        });
         (0..100).for_each(|_| round());
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         for pause in 0..1000 {
