@@ -1,0 +1,103 @@
+//! Project chores, run as `cargo xtask NAME`. Knows the layout of the repository and nothing of the compiler.
+//!
+//! `tidy` holds the rules of the house that neither rustc nor clippy can: see `tidy/mod.rs`. It also runs as a test of this crate.
+
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask NAME
+
+  ci [--skip STEP]...   everything that must pass before a change is merged, step by step:
+                        fmt, clippy, tidy, test, doc
+  tidy                  layering, library rooms, unsafe, licences and other rules of the house
+  bless                 run all tests and write their new output over the expected one
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["ci", options @ ..] => ci(options),
+        ["tidy"] => run_tidy(),
+        ["bless"] => bless(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+fn ci(options: &[&str]) -> Result<(), String> {
+    type Step = (&'static str, fn() -> Result<(), String>);
+    let steps: [Step; 5] = [
+        ("fmt", || cargo(&["fmt", "--all", "--check"], &[])),
+        ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])),
+        ("tidy", run_tidy),
+        ("test", || cargo(&["test", "--workspace"], &[])),
+        ("doc", || cargo(&["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])),
+    ];
+    let mut skipped = Vec::new();
+    for pair in options.chunks(2) {
+        match pair {
+            ["--skip", step] if steps.iter().any(|(name, _)| name == step) => skipped.push(*step),
+            _ => return Err(format!("`{}` is not --skip and a step\n\n{USAGE}", pair.join(" "))),
+        }
+    }
+    for (name, run) in steps {
+        if skipped.contains(&name) {
+            continue;
+        }
+        println!("== {name}");
+        run().map_err(|message| format!("{name}: {message}"))?;
+    }
+    Ok(())
+}
+
+fn bless() -> Result<(), String> {
+    cargo(&["test", "--workspace", "--no-fail-fast"], &[("MOEC_BLESS", "1"), ("INSTA_UPDATE", "always")])?;
+    println!("expected output rewritten where it differed: review it with `git diff`");
+    Ok(())
+}
+
+fn run_tidy() -> Result<(), String> {
+    let report = tidy::check(&root())?;
+    for note in &report.notes {
+        println!("note: {note}");
+    }
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    Err(format!("{} findings\n{}", findings.len(), findings.join("\n")))
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", arguments.join(" "))) }
+}
