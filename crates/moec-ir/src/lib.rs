@@ -13,6 +13,7 @@ mod module;
 mod ops;
 mod print;
 mod read;
+mod solve;
 mod types;
 mod verify;
 
