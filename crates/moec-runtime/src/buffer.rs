@@ -1,7 +1,9 @@
-//! Zeroed memory for tensors and scratch, aligned for the widest vectors. Owns allocation and typed views; knows nothing of shapes.
+//! Zeroed memory for tensors and scratch, aligned for the widest vectors. Owns allocation and typed
+//! views; knows nothing of shapes.
 //!
-//! A large buffer is an anonymous mapping on a 2 MiB boundary for which huge pages are asked: weights are read once per token, and
-//! with small pages the walk of page tables shows. Its pages become resident when first written.
+//! A large buffer is an anonymous mapping on a 2 MiB boundary for which huge pages are asked:
+//! weights are read once per token, and with small pages the walk of page tables shows. Its pages
+//! become resident when first written.
 #![expect(unsafe_code, reason = "memory is allocated by hand to choose its alignment and to survive refusal")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -46,7 +48,8 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// A buffer of `bytes` zero bytes. A size that no machine has is an error, as is one that this machine refuses.
+    /// A buffer of `bytes` zero bytes. A size that no machine has is an error, as is one that this
+    /// machine refuses.
     pub fn zeroed(bytes: u64) -> Result<Buffer, BufferError> {
         let refused = || BufferError { bytes };
         let size = usize::try_from(bytes).map_err(|_| refused())?;
@@ -87,7 +90,8 @@ impl Buffer {
         self.bytes == 0
     }
 
-    /// Where the memory starts. Valid until the buffer is dropped, wherever the `Buffer` itself moves.
+    /// Where the memory starts. Valid until the buffer is dropped, wherever the `Buffer` itself
+    /// moves.
     pub fn as_ptr(&self) -> *const u8 {
         self.start.as_ptr()
     }
@@ -99,7 +103,8 @@ impl Buffer {
 
     /// All elements, where the buffer holds whole ones; else those that fit.
     pub fn as_slice<T: Element>(&self) -> &[T] {
-        // SAFETY: the start is aligned for every `Element`, the bytes are initialised and any bits are a valid `Element`.
+        // SAFETY: the start is aligned for every `Element`, the bytes are initialised and any bits
+        // are a valid `Element`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / size_of::<T>()) }
     }
 
@@ -146,7 +151,8 @@ unsafe impl Element for half::f16 {}
 
 /// The bytes of a slice of elements, in the machine's order.
 pub fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
-    // SAFETY: an `Element` has no padding, so all its bytes are initialised; the length is that of the same memory.
+    // SAFETY: an `Element` has no padding, so all its bytes are initialised; the length is that of
+    // the same memory.
     unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
 }
 

@@ -7,7 +7,8 @@ use std::fmt;
 pub struct Cpu {
     /// `x86_64`, `aarch64`, ...
     pub architecture: &'static str,
-    /// Those of the features that matter here which the processor and the system both support, in a fixed order.
+    /// Those of the features that matter here which the processor and the system both support, in a
+    /// fixed order.
     pub features: Vec<&'static str>,
     /// Cores that this process may use.
     pub cores: usize,

@@ -1,8 +1,9 @@
-//! Random tensors for weights and inputs that were not given. Owns one generator; knows nothing of files or plans.
+//! Random tensors for weights and inputs that were not given. Owns one generator; knows nothing of
+//! files or plans.
 //!
-//! Chunk `c` of tensor `name` is drawn from a generator seeded by (seed, name, c) alone, so the values depend neither on the number
-//! of threads nor on which other tensors are made. Only integer steps and one rounding take part, so they are the same on every
-//! machine.
+//! Chunk `c` of tensor `name` is drawn from a generator seeded by (seed, name, c) alone, so the
+//! values depend neither on the number of threads nor on which other tensors are made. Only integer
+//! steps and one rounding take part, so they are the same on every machine.
 
 use moec_ir::DType;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -15,9 +16,10 @@ const CHUNK: usize = 1 << 14;
 
 /// Fills `bytes` with elements of `dtype`; a rest shorter than an element stays as it is.
 ///
-/// Floats have mean 0 and standard deviation `spread` (a triangular distribution, cut off at 2.45 deviations) and use the whole
-/// mantissa; `i32` is uniform in `0..spread`, at least `0..1`; `bool` is a fair coin. For a matrix that is multiplied by rows of
-/// `n` elements, `1 / sqrt(n)` keeps activations near 1.
+/// Floats have mean 0 and standard deviation `spread` (a triangular distribution, cut off at 2.45
+/// deviations) and use the whole mantissa; `i32` is uniform in `0..spread`, at least `0..1`; `bool`
+/// is a fair coin. For a matrix that is multiplied by rows of `n` elements, `1 / sqrt(n)` keeps
+/// activations near 1.
 pub fn fill(pool: &Pool, seed: u64, name: &str, dtype: DType, spread: f32, bytes: &mut [u8]) {
     pool.run_chunks(bytes, CHUNK * dtype.bytes(), &|index, chunk| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(key(seed, name, index));

@@ -1,6 +1,8 @@
-//! Project chores, run as `cargo xtask NAME`. Knows the layout of the repository and nothing of the compiler.
+//! Project chores, run as `cargo xtask NAME`. Knows the layout of the repository and nothing of the
+//! compiler.
 //!
-//! `tidy` holds the rules of the house that neither rustc nor clippy can: see `tidy/mod.rs`. It also runs as a test of this crate.
+//! `tidy` holds the rules of the house that neither rustc nor clippy can: see `tidy/mod.rs`. It
+//! also runs as a test of this crate.
 
 mod tidy;
 

@@ -1,17 +1,21 @@
-//! The fork-join pool that kernels are split over. Owns worker threads and the hand-over of one job at a time; knows nothing of
-//! kernels, plans or tensors.
+//! The fork-join pool that kernels are split over. Owns worker threads and the hand-over of one job
+//! at a time; knows of generated code only how it is called.
 //!
-//! A job is a number of items and a function of a range of them. Ranges of `grain` items are claimed from one atomic counter, so
-//! which thread runs an item is left to chance and every item must be computable by itself: that is what makes results independent
-//! of the number of threads. The calling thread works too and waits only for workers that took part, never for one that is still
-//! waking up. A steady-state call allocates nothing. Idle workers spin for some tens of microseconds, then sleep.
+//! A job is a number of items and a function of a range of them. Ranges of `grain` items are
+//! claimed from one atomic counter, so which thread runs an item is left to chance and every item
+//! must be computable by itself: that is what makes results independent of the number of threads.
+//! The calling thread works too and waits only for workers that took part, never for one that is
+//! still waking up. A steady-state call allocates nothing. Idle workers spin for some tens of
+//! microseconds, then sleep.
 //!
-//! When several host threads call at once, one gets the workers and the others run their job inline: with as many callers as cores
-//! that is the better schedule anyway. A job started from within a job runs inline for the same reason.
+//! When several host threads call at once, one gets the workers and the others run their job
+//! inline: with as many callers as cores that is the better schedule anyway. A job started from
+//! within a job runs inline for the same reason.
 //!
-//! Why our own: on two cores, two chunks of 20 us took 20.3 us here, 34 with `rayon` (a foreign caller sleeps while it waits, and the
-//! injector allocates now and then), 75 with `paralight` (which allocates in every call) and 40 with `chili` (work is shared on a
-//! heartbeat, too late for chunks this short). `fork_union` 1 needs nightly Rust and never sleeps; 2 is C++.
+//! Why our own: on two cores, two chunks of 20 us took 20.3 us here, 34 with `rayon` (a foreign
+//! caller sleeps while it waits, and the injector allocates now and then), 75 with `paralight`
+//! (which allocates in every call) and 40 with `chili` (work is shared on a heartbeat, too late for
+//! chunks this short). `fork_union` 1 needs nightly Rust and never sleeps; 2 is C++.
 #![expect(unsafe_code, reason = "a job on the caller's stack is lent to other threads")]
 
 use std::any::Any;
@@ -23,10 +27,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use moec_plan::abi::{Frame, KernelFn, Parallel};
+
 /// The most threads a pool may have.
 pub const MAX_THREADS: usize = 1024;
 
-/// Rounds of `spin_loop` before a waiting thread sleeps: 20 to 100 microseconds, the gap between two kernels of one run.
+/// Rounds of `spin_loop` before a waiting thread sleeps: 20 to 100 microseconds, the gap between
+/// two kernels of one run.
 const SPINS: u32 = 2000;
 
 /// A pool could not be made.
@@ -45,9 +52,6 @@ pub enum PoolError {
     },
 }
 
-/// A kernel's loop body as generated code passes it: runs the items `begin..end`; `context` is the caller's own.
-pub type Kernel = unsafe extern "C" fn(context: *const c_void, begin: u64, end: u64);
-
 /// Worker threads that wait for jobs; dropping the pool ends them. See the module for the rules.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -61,11 +65,13 @@ pub struct Pool {
 struct Padded<T>(T);
 
 struct Shared {
-    /// `epoch << 32 | OPEN | number of workers inside`. The epoch counts jobs, so that a worker enters each one once.
+    /// `epoch << 32 | OPEN | number of workers inside`. The epoch counts jobs, so that a worker
+    /// enters each one once.
     gate: Padded<AtomicU64>,
     /// Chunks claimed so far.
     claimed: Padded<AtomicU64>,
-    /// Written only while the gate is closed and empty; read only by workers that entered, and by the caller.
+    /// Written only while the gate is closed and empty; read only by workers that entered, and by
+    /// the caller.
     job: UnsafeCell<Job>,
     sleepers: AtomicUsize,
     caller_sleeps: AtomicBool,
@@ -77,8 +83,8 @@ struct Shared {
     spins: u32,
 }
 
-// SAFETY: every field but `job` is Sync by itself; `job` follows the protocol stated there, and the function it points to is Sync
-// (the bound on `Pool::run`).
+// SAFETY: every field but `job` is Sync by itself; `job` follows the protocol stated there, and the
+// function it points to is Sync (the bound on `Pool::run`).
 unsafe impl Sync for Shared {}
 // SAFETY: as above; nothing is tied to the thread that made it.
 unsafe impl Send for Shared {}
@@ -113,7 +119,8 @@ impl Pool {
             lock: Mutex::new(()),
             opened: Condvar::new(),
             emptied: Condvar::new(),
-            // A thread that spins keeps the one it waits for off the core when there are more threads than cores.
+            // A thread that spins keeps the one it waits for off the core when there are more
+            // threads than cores.
             spins: if threads > cores { 0 } else { SPINS },
         });
         let mut pool =
@@ -134,11 +141,13 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `work(worker, range)` on ranges that cover `0..items` once, in any order and on any threads; returns when all are done.
+    /// Calls `work(worker, range)` on ranges that cover `0..items` once, in any order and on any
+    /// threads; returns when all are done.
     ///
-    /// `worker` is below [`Pool::threads`] and no two calls at one time share it within one job: it may index scratch memory. Ranges
-    /// have `grain` items (the last one fewer), or all of them where the job runs inline. A panic in `work` ends the job early and
-    /// goes on in the caller once no other thread is left in it.
+    /// `worker` is below [`Pool::threads`] and no two calls at one time share it within one job: it
+    /// may index scratch memory. Ranges have `grain` items (the last one fewer), or all of them
+    /// where the job runs inline. A panic in `work` ends the job early and goes on in the caller
+    /// once no other thread is left in it.
     pub fn run<F: Fn(usize, Range<u64>) + Sync>(&self, items: u64, grain: u64, work: &F) {
         let grain = grain.max(1);
         let chunks = items.div_ceil(grain);
@@ -160,7 +169,8 @@ impl Pool {
         }
     }
 
-    /// Calls `work(index, chunk)` on the chunks of `chunk` bytes that `bytes` divides into (the last one shorter), as [`Pool::run`] does.
+    /// Calls `work(index, chunk)` on the chunks of `chunk` bytes that `bytes` divides into (the
+    /// last one shorter), as [`Pool::run`] does.
     pub fn run_chunks<F: Fn(u64, &mut [u8]) + Sync>(&self, bytes: &mut [u8], chunk: usize, work: &F) {
         struct Base(*mut u8);
         // SAFETY: each thread touches only the chunks it claimed, which overlap with no other.
@@ -180,13 +190,15 @@ impl Pool {
         self.run(total.div_ceil(chunk) as u64, 1, &|_, range: Range<u64>| {
             for index in range {
                 let start = index as usize * chunk;
-                // SAFETY: `run` hands out each index once, and `bytes` is borrowed for as long as it runs.
+                // SAFETY: `run` hands out each index once, and `bytes` is borrowed for as long as
+                // it runs.
                 work(index, unsafe { base.part(start..total.min(start + chunk)) });
             }
         });
     }
 
-    /// This pool as the `host` argument of [`run_kernel`]. Valid while the pool is neither moved nor dropped.
+    /// This pool as the `host` argument of [`run_kernel`]. Valid while the pool is neither moved
+    /// nor dropped.
     pub fn as_host(&self) -> *mut c_void {
         (&raw const *self).cast_mut().cast()
     }
@@ -204,35 +216,39 @@ impl Drop for Pool {
     }
 }
 
-/// [`Pool::run`] for generated code, which calls it through a plain function pointer. A panic in `kernel` aborts the process.
+/// [`Pool::run`] as generated code calls it. A panic in `kernel` aborts the process.
 ///
 /// # Safety
-/// `host` is [`Pool::as_host`] of a live pool; `kernel` may be called with `context` and any part of `0..items`, from any thread and
-/// from several at once.
+/// `host` is [`Pool::as_host`] of a live pool; `frame` has at least [`Pool::threads`] workers, and
+/// `kernel` may be called with it and any part of `0..items` by all of them at once.
 pub unsafe extern "C" fn run_kernel(
     host: *mut c_void,
-    kernel: Kernel,
-    context: *const c_void,
+    kernel: KernelFn,
+    frame: *const Frame,
     items: u64,
     grain: u64,
 ) {
-    struct Shareable(*const c_void);
-    // SAFETY: the caller of `run_kernel` promises that the kernel may use the context from several threads.
-    unsafe impl Sync for Shareable {}
-    impl Shareable {
-        fn get(&self) -> *const c_void {
+    struct SharedFrame(*const Frame);
+    // SAFETY: the caller of `run_kernel` promises that the kernel may use the frame from several
+    // threads.
+    unsafe impl Sync for SharedFrame {}
+    impl SharedFrame {
+        fn get(&self) -> *const Frame {
             self.0
         }
     }
 
     // SAFETY: `host` is a live pool, by this function's contract.
     let pool = unsafe { &*host.cast_const().cast::<Pool>() };
-    let context = Shareable(context);
-    pool.run(items, grain, &|_, range: Range<u64>| {
+    let frame = SharedFrame(frame);
+    pool.run(items, grain, &|worker, range: Range<u64>| {
         // SAFETY: the range is part of `0..items`, and the caller promised the rest.
-        unsafe { kernel(context.get(), range.start, range.end) }
+        unsafe { kernel(frame.get(), worker as u64, range.start, range.end) }
     });
 }
+
+/// That it is the function a [`Frame`] wants.
+const _: Parallel = run_kernel;
 
 /// # Safety
 /// `work` is a live `F`.
@@ -250,17 +266,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Publishes a job. Only the holder of `Pool::busy` may call it, and must call [`Shared::close`] before the job's data dies.
+    /// Publishes a job. Only the holder of `Pool::busy` may call it, and must call
+    /// [`Shared::close`] before the job's data dies.
     fn open(&self, job: Job, helpers: usize) {
-        // SAFETY: the gate is closed and empty (`close` ended the job before), so no worker reads the slot.
+        // SAFETY: the gate is closed and empty (`close` ended the job before), so no worker reads
+        // the slot.
         unsafe { *self.job.get() = job };
         self.claimed.0.store(0, Ordering::Relaxed);
         let epoch = (self.gate.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.gate.0.store(epoch << 32 | OPEN, Ordering::SeqCst);
-        // Sequentially consistent with `sleep`: either the sleeper is counted here, or it sees the open gate there.
+        // Sequentially consistent with `sleep`: either the sleeper is counted here, or it sees the
+        // open gate there.
         let asleep = self.sleepers.load(Ordering::SeqCst).min(helpers);
         if asleep > 0 {
-            // A counted sleeper holds the lock until it waits: passing through here means it hears the notification.
+            // A counted sleeper holds the lock until it waits: passing through here means it hears
+            // the notification.
             drop(lock(&self.lock));
             (0..asleep).for_each(|_| self.opened.notify_one());
         }
@@ -295,7 +315,8 @@ impl Shared {
                 }
                 let begin = chunk * job.grain;
                 let end = begin.saturating_add(job.grain).min(job.items);
-                // SAFETY: `Pool::run` keeps the closure alive until `close` has seen every worker leave.
+                // SAFETY: `Pool::run` keeps the closure alive until `close` has seen every worker
+                // leave.
                 unsafe { (job.call)(job.work, worker, begin..end) };
             }
         }));

@@ -100,17 +100,32 @@ fn a_job_within_a_job_runs_inline() {
 
 #[test]
 fn generated_code_calls_through_a_function_pointer() {
-    unsafe extern "C" fn square(context: *const c_void, begin: u64, end: u64) {
-        let squares = context.cast::<AtomicU64>();
+    /// Notes the square of each item in the buffer, and the worker in the scratch.
+    unsafe extern "C" fn square(frame: *const Frame, worker: u64, begin: u64, end: u64) {
+        // SAFETY: the test passes a frame with one buffer of 100 atomics.
+        let (frame, squares) = unsafe { (&*frame, (*(*frame).buffers).cast::<AtomicU64>()) };
+        assert!(worker < frame.workers);
         for item in begin..end {
-            // SAFETY: the test passes 100 atomics and 100 items.
+            // SAFETY: items are below 100.
             unsafe { &*squares.add(item as usize) }.store(item * item, Ordering::Relaxed);
         }
     }
     let pool = Pool::new(2).unwrap();
     let squares: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(0)).collect();
-    // SAFETY: the pool and the squares outlive the call, and `square` may run on any threads.
-    unsafe { run_kernel(pool.as_host(), square, squares.as_ptr().cast(), 100, 7) };
+    let buffers = [squares.as_ptr().cast_mut().cast::<u8>()];
+    let frame = Frame {
+        buffers: buffers.as_ptr(),
+        dims: std::ptr::null(),
+        scratch: std::ptr::null_mut(),
+        scratch_stride: 0,
+        workers: pool.threads() as u64,
+        parallel: run_kernel,
+        host: pool.as_host(),
+        fault: std::ptr::null_mut(),
+    };
+    // SAFETY: the pool, the frame and the squares outlive the call, and `square` may run on any
+    // threads.
+    unsafe { (frame.parallel)(frame.host, square, &frame, 100, 7) };
     assert!(squares.iter().enumerate().all(|(i, s)| s.load(Ordering::Relaxed) == (i * i) as u64));
 }
 

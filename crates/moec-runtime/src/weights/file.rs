@@ -1,4 +1,5 @@
-//! One safetensors file in memory: mapped, its header checked, its tensors listed. Owns the only memory map of files.
+//! One safetensors file in memory: mapped, its header checked, its tensors listed. Owns the only
+//! memory map of files.
 #![expect(unsafe_code, reason = "files are mapped into memory")]
 
 use std::fs::File;
@@ -38,7 +39,8 @@ pub(super) struct Entry {
 }
 
 impl WeightFile {
-    /// Maps the file and checks it: magic, header, and that the tensors fill the data without hole or overlap.
+    /// Maps the file and checks it: magic, header, and that the tensors fill the data without hole
+    /// or overlap.
     pub(super) fn open(path: &Path) -> Result<WeightFile, WeightError> {
         let unreadable = |source| WeightError::Unreadable { file: path.to_path_buf(), source };
         let map = map(path).map_err(unreadable)?;
@@ -84,9 +86,10 @@ fn map(path: &Path) -> io::Result<Mmap> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     let file = File::open(path)?;
-    // SAFETY: the map is read-only. Nothing can keep another process from changing the file meanwhile; as with every program that
-    // maps weights, values then change and a file made shorter ends the process. No check of ours is repeated on mapped bytes that
-    // memory safety depends on: offsets are copied out of the header once.
+    // SAFETY: the map is read-only. Nothing can keep another process from changing the file
+    // meanwhile; as with every program that maps weights, values then change and a file made
+    // shorter ends the process. No check of ours is repeated on mapped bytes that memory safety
+    // depends on: offsets are copied out of the header once.
     unsafe { Mmap::map(&file) }
 }
 

@@ -1,5 +1,6 @@
-//! Finds what is wrong with a safetensors header that the `safetensors` crate refused without saying which tensor, and tensors named
-//! twice, which it lets pass. Reads text that has been found to be JSON of the right form; owns no decision on what is valid.
+//! Finds what is wrong with a safetensors header that the `safetensors` crate refused without
+//! saying which tensor, and tensors named twice, which it lets pass. Reads text that has been found
+//! to be JSON of the right form; owns no decision on what is valid.
 
 /// A tensor as the header describes it. Names are as written, escapes included.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -76,7 +77,8 @@ pub(super) fn duplicate(tensors: &[Described]) -> Option<&str> {
     names.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
 }
 
-/// What is wrong with the places that the header gives its tensors in `data_bytes` bytes of data. `element_bits` knows the types.
+/// What is wrong with the places that the header gives its tensors in `data_bytes` bytes of data.
+/// `element_bits` knows the types.
 pub(super) fn misplaced(
     tensors: &[Described],
     data_bytes: u64,

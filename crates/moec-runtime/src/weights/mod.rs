@@ -1,8 +1,9 @@
-//! Tensors in safetensors files, read by memory map and looked up by name. Owns every check between a file and a slice of bytes that
-//! may be trusted; knows neither source programs nor packed layouts.
+//! Tensors in safetensors files, read by memory map and looked up by name. Owns every check between
+//! a file and a slice of bytes that may be trusted; knows neither source programs nor packed
+//! layouts.
 //!
-//! `file` maps and checks one file, `header` finds the culprit when the `safetensors` crate refuses one, `pattern` names the tensors
-//! of a stack, `write` writes files.
+//! `file` maps and checks one file, `header` finds the culprit when the `safetensors` crate refuses
+//! one, `pattern` names the tensors of a stack, `write` writes files.
 
 mod file;
 mod header;
@@ -162,7 +163,8 @@ impl fmt::Display for Missing {
 }
 
 impl WeightFiles {
-    /// Maps and checks the files. A name in two of them is an error: which one is meant would depend on their order.
+    /// Maps and checks the files. A name in two of them is an error: which one is meant would
+    /// depend on their order.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<WeightFiles, WeightError> {
         let mut all = WeightFiles::default();
         for path in paths {
@@ -213,10 +215,11 @@ impl WeightFiles {
         Ok(tensor)
     }
 
-    /// Every tensor of a stack, row-major over its axes; each must have this element type and shape.
+    /// Every tensor of a stack, row-major over its axes; each must have this element type and
+    /// shape.
     ///
-    /// `pattern` has one hole per axis (`"experts.{0}.w1.weight"`), `counts` the length of each axis. Without axes this is the one
-    /// tensor of that name.
+    /// `pattern` has one hole per axis (`"experts.{0}.w1.weight"`), `counts` the length of each
+    /// axis. Without axes this is the one tensor of that name.
     pub fn get_stack(
         &self,
         pattern: &str,
@@ -226,7 +229,8 @@ impl WeightFiles {
     ) -> Result<Vec<Tensor<'_>>, WeightError> {
         let parsed = StackPattern::parse(pattern, counts.len())?;
         let all = counts.iter().fold(1u64, |product, &count| product.saturating_mul(count));
-        // More names than tensors: one is missing among the first `index.len() + 1`. Looking further serves the count in the message.
+        // More names than tensors: one is missing among the first `index.len() + 1`. Looking
+        // further serves the count in the message.
         let looked = (self.index.len() as u64 + 1).max(1 << 16);
         let mut tensors = Vec::new();
         let mut first_missing = None;
@@ -276,7 +280,8 @@ impl Tensor<'_> {
     }
 }
 
-/// Shards that the files' names promise (`x-00002-of-00003.safetensors`) and that are not among them; at most as many as are shown.
+/// Shards that the files' names promise (`x-00002-of-00003.safetensors`) and that are not among
+/// them; at most as many as are shown.
 fn missing_shards(files: &[PathBuf]) -> Vec<String> {
     let names: Vec<&str> = files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
     let mut missing = Vec::new();

@@ -1,4 +1,5 @@
-//! Names of the tensors of a stack: `"layers.{0}.experts.{1:03}.w1"`. Owns the syntax of holes; looks at no file.
+//! Names of the tensors of a stack: `"layers.{0}.experts.{1:03}.w1"`. Owns the syntax of holes;
+//! looks at no file.
 
 use std::fmt::Write;
 
@@ -29,7 +30,8 @@ pub struct PatternError {
 }
 
 impl StackPattern {
-    /// Reads a pattern for a stack of so many axes. Every axis must have a hole: without one, a tensor would occur twice.
+    /// Reads a pattern for a stack of so many axes. Every axis must have a hole: without one, a
+    /// tensor would occur twice.
     pub fn parse(pattern: &str, axes: usize) -> Result<StackPattern, PatternError> {
         let fail = |reason: String| PatternError { pattern: pattern.to_owned(), reason };
         let mut pieces = Vec::new();

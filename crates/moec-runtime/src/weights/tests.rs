@@ -207,7 +207,8 @@ fn garbage_is_refused() {
     assert!(open(b"\x02\0\0\0\0\0\0\0\xff\xff").contains("not a safetensors file, or a corrupt one"));
 }
 
-/// Every single-byte change of a file is either refused or harmless: nothing panics, nothing is read out of bounds.
+/// Every single-byte change of a file is either refused or harmless: nothing panics, nothing is
+/// read out of bounds.
 #[test]
 fn damaged_files_do_no_harm() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,10 +9,12 @@ use safetensors::tensor::{Dtype, View};
 
 use super::WeightError;
 
-/// A tensor to write: name, element type, shape, and its elements as little-endian bytes, row-major.
+/// A tensor to write: name, element type, shape, and its elements as little-endian bytes,
+/// row-major.
 pub type NamedTensor<'a> = (&'a str, DType, &'a [u64], &'a [u8]);
 
-/// Writes the tensors to a file beside `path` that then takes its name: `path` holds the old content or the new, never a part.
+/// Writes the tensors to a file beside `path` that then takes its name: `path` holds the old
+/// content or the new, never a part.
 ///
 /// Two tensors of one name, and bytes that do not fit the shape, are refused.
 pub fn write_safetensors(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<(), WeightError> {
@@ -72,7 +74,8 @@ impl<'a> Elements<'a> {
             DType::I32 => Dtype::I32,
             DType::Bool => Dtype::BOOL,
         };
-        // An axis beyond `usize` can only be beside a zero one: there are no bytes, and no reader of this machine minds.
+        // An axis beyond `usize` can only be beside a zero one: there are no bytes, and no reader
+        // of this machine minds.
         let shape = shape.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
         Elements { dtype, shape, bytes }
     }

@@ -1,7 +1,8 @@
-//! Rust source without its comments and literals, so that the checks look at code only. A lexer of the least kind: it knows where
-//! comments, strings and characters end.
+//! Rust source without its comments and literals, so that the checks look at code only. A lexer of
+//! the least kind: it knows where comments, strings and characters end.
 
-/// The text with everything inside comments, strings and characters blanked; lines stay where they are.
+/// The text with everything inside comments, strings and characters blanked; lines stay where they
+/// are.
 pub(super) fn code_only(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());

@@ -1,4 +1,5 @@
-//! Every dependency may be shipped under terms that our own licences promise. Reads `cargo tree`; needs no network.
+//! Every dependency may be shipped under terms that our own licences promise. Reads `cargo tree`;
+//! needs no network.
 //!
 //! `deny.toml` says the same to `cargo deny`, for those who have it; a test compares the two lists.
 
@@ -61,7 +62,8 @@ fn check_package(line: &str) -> Option<Finding> {
     Some(Finding { path: "Cargo.lock".to_owned(), line: 0, message })
 }
 
-/// Whether allowed licences satisfy an SPDX expression; nothing if it is malformed. Old manifests write `/` for OR.
+/// Whether allowed licences satisfy an SPDX expression; nothing if it is malformed. Old manifests
+/// write `/` for OR.
 fn satisfiable(expression: &str) -> Option<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

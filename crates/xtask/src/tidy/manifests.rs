@@ -4,8 +4,8 @@ use toml::{Table, Value};
 
 use super::{Finding, TreeFile};
 
-/// The import law: a phase may import `moec-diag`, `moec-ir` and the crate of its own input, never a sibling phase; only `moec` sees
-/// them all.
+/// The import law: a phase may import `moec-diag`, `moec-ir` and the crate of its own input, never
+/// a sibling phase; only `moec` sees them all.
 const LAW: &[(&str, &[&str])] = &[
     ("moec-diag", &[]),
     ("moec-ir", &["moec-diag"]),
@@ -38,7 +38,8 @@ const LAW: &[(&str, &[&str])] = &[
 /// The oracle: a dev-dependency anywhere.
 const ORACLE: &str = "moec-interp";
 
-/// Each outside library and the crates it lives in; a name that ends in `*` stands for all that begin so.
+/// Each outside library and the crates it lives in; a name that ends in `*` stands for all that
+/// begin so.
 const ROOMS: &[(&str, &[&str])] = &[
     ("annotate-snippets", &["moec-diag"]),
     ("logos", &["moec-syntax", "moec-ir"]),
@@ -86,10 +87,9 @@ fn check_member(file: &TreeFile, member: &str, manifest: &Table, findings: &mut 
             findings.push(file.finding(0, format!("`{key}` is not taken from the workspace")));
         }
     }
-    if !inherits(manifest.get("lints")) && !file.text.contains("# lints: ") {
-        findings.push(
-            file.finding(0, "lints are neither the workspace's nor restated below `# lints: ` and why"),
-        );
+    if !inherits(manifest.get("lints")) && !file.text.contains(RESTATED) {
+        let message = format!("lints are neither the workspace's nor restated below `{RESTATED}` and why");
+        findings.push(file.finding(0, message));
     }
     let Some((_, imports)) = LAW.iter().find(|(name, _)| *name == member) else {
         findings

@@ -1,11 +1,14 @@
-//! The rules of the house that the compiler does not check. Each is a function from the tree to findings.
+//! The rules of the house that the compiler does not check. Each is a function from the tree to
+//! findings.
 //!
 //! - `manifests`: the import law, one room per library, inherited lints and versions
-//! - `sources`: module heads, where `unsafe`, files, clocks and printing may be, allowed attributes, length
+//! - `sources`: module heads, where `unsafe`, files, clocks and printing may be, allowed
+//!   attributes, length
 //! - `texts`: white space, leftover notes, links that lead nowhere, orphaned snapshots
 //! - `licences`: what the dependencies ask of those who ship us
 //!
-//! The test at the end runs them all on this repository, so `cargo test` fails where a rule is broken.
+//! The test at the end runs them all on this repository, so `cargo test` fails where a rule is
+//! broken.
 
 mod code;
 mod licences;

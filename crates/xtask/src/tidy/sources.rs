@@ -9,13 +9,15 @@ const MAX_LINES: usize = 1000;
 /// From this length on a file is named in the notes.
 const LONG_LINES: usize = 600;
 
-/// The crates that may do unsafe things. Types of functions and traits that promise something may be declared where rustc lets them.
+/// The crates that may do unsafe things. Types of functions and traits that promise something may
+/// be declared where rustc lets them.
 const UNSAFE_ROOMS: [&str; 2] = ["moec-runtime", "moec-codegen"];
 
 /// The crates that may touch files, the environment, clocks and the terminal.
 const OUTER_ROOMS: [&str; 3] = ["moec-cli", "moec-filetest", "xtask"];
 
-/// What touches the world outside the process, and where else it may: a file of weights is mapped by the runtime.
+/// What touches the world outside the process, and where else it may: a file of weights is mapped
+/// by the runtime.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("std::fs", &["crates/moec-runtime/src/weights/"]),
     ("std::env", &["crates/moec-runtime/src/cpu.rs"]),
@@ -86,7 +88,8 @@ fn defines_function(after: &str) -> bool {
     find_word(after, "fn").is_some_and(|at| after[at + "fn".len()..].trim_start().starts_with(is_word))
 }
 
-/// Whether a comment on the line (from 1), or above the statement that it belongs to, gives the reason.
+/// Whether a comment on the line (from 1), or above the statement that it belongs to, gives the
+/// reason.
 fn has_safety_comment(lines: &[&str], number: usize) -> bool {
     let above = lines.iter().take(number).rev();
     for (distance, line) in above.enumerate() {

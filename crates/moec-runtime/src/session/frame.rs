@@ -1,0 +1,109 @@
+//! What generated code is given, and the call itself.
+
+use std::ffi::c_void;
+use std::ops::Range;
+
+use moec_ir::{DimTable, Sizes};
+use moec_plan::Plan;
+use moec_plan::abi::{Entry, Frame, KernelFn};
+
+use crate::threads::Pool;
+
+/// The pointers and dims of one caller, reused from call to call.
+pub(super) struct Frames {
+    buffers: Vec<*mut u8>,
+    dims: Vec<u64>,
+    scratch: *mut u8,
+    scratch_stride: u64,
+}
+
+// SAFETY: the pointers lead to memory that the owner of the frames owns or borrows for the length
+// of a call; nothing about them is tied to a thread.
+unsafe impl Send for Frames {}
+
+/// A byte that buffers without memory point to; aligned for every buffer.
+#[repr(align(64))]
+struct Nowhere([u8; 64]);
+
+static NOWHERE: Nowhere = Nowhere([0; 64]);
+
+/// A pointer that is never written and only read as padding.
+pub(super) fn nowhere() -> *mut u8 {
+    NOWHERE.0.as_ptr().cast_mut()
+}
+
+impl Frames {
+    pub(super) fn new(plan: &Plan) -> Frames {
+        Frames {
+            buffers: vec![nowhere(); plan.buffers.len()],
+            dims: vec![0; plan.dims.decls().len()],
+            scratch: nowhere(),
+            scratch_stride: 0,
+        }
+    }
+
+    /// Sets the address of buffer number `at`.
+    pub(super) fn set(&mut self, at: usize, pointer: *mut u8) {
+        self.buffers[at] = pointer;
+    }
+
+    /// Sets the value of every symbol (zero where it has none yet) and the scratch memory.
+    pub(super) fn bind(&mut self, dims: &DimTable, sizes: &Sizes, scratch: *mut u8, stride: u64) {
+        for (value, decl) in self.dims.iter_mut().zip(dims.decls()) {
+            *value = sizes.get(&decl.name).copied().unwrap_or(0);
+        }
+        (self.scratch, self.scratch_stride) = (scratch, stride);
+    }
+
+    /// Calls an entry point; returns its status.
+    ///
+    /// # Safety
+    /// The entry point belongs to the plan of these frames, and every buffer that its phase touches
+    /// points to memory of the plan's size for the bound dims, as does the scratch memory for every
+    /// thread of the pool.
+    pub(super) unsafe fn call(&self, entry: Entry, pool: &Pool) -> u64 {
+        let mut fault = 0;
+        let frame = Frame {
+            buffers: self.buffers.as_ptr(),
+            dims: self.dims.as_ptr(),
+            scratch: self.scratch,
+            scratch_stride: self.scratch_stride,
+            workers: pool.threads() as u64,
+            parallel: run_kernel,
+            host: (&raw const *pool).cast_mut().cast(),
+            fault: &raw mut fault,
+        };
+        // SAFETY: by this function's contract; the frame outlives the call.
+        unsafe { entry(&raw const frame) }
+    }
+}
+
+/// [`Pool::run`] in the calling convention of generated code. A panic in it aborts the process.
+///
+/// # Safety
+/// `host` is a live pool; the kernel may be called with the frame on any part of the items, by
+/// several threads at once.
+unsafe extern "C" fn run_kernel(
+    host: *mut c_void,
+    kernel: KernelFn,
+    frame: *const Frame,
+    items: u64,
+    grain: u64,
+) {
+    struct Shared(*const Frame);
+    // SAFETY: kernels only read the frame, and write disjoint parts of what it points to.
+    unsafe impl Sync for Shared {}
+    impl Shared {
+        fn get(&self) -> *const Frame {
+            self.0
+        }
+    }
+
+    // SAFETY: by this function's contract.
+    let pool = unsafe { &*host.cast_const().cast::<Pool>() };
+    let frame = Shared(frame);
+    pool.run(items, grain, &|worker, range: Range<u64>| {
+        // SAFETY: the range is part of the items, and no other call has this worker number now.
+        unsafe { kernel(frame.get(), worker as u64, range.start, range.end) };
+    });
+}
