@@ -33,9 +33,14 @@ impl Code {
     }
 }
 
+/// The families of codes: `syntax`, `names`, `dims`, .. with their codes.
+pub fn families() -> impl Iterator<Item = (&'static str, &'static [&'static Code])> {
+    FAMILIES.iter().copied()
+}
+
 /// Every code, family by family.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    FAMILIES.iter().flat_map(|family| family.iter().copied())
+    families().flat_map(|(_, family)| family.iter().copied())
 }
 
 /// The code with exactly this slug.

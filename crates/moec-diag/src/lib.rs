@@ -7,10 +7,12 @@
 mod code;
 pub mod codes;
 mod diagnostic;
+mod example;
 mod render;
 mod source;
 
-pub use code::{Code, all, lookup, nearest};
+pub use code::{Code, all, families, lookup, nearest};
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use example::{Example, examples};
 pub use render::render;
 pub use source::{SourceFile, Span};

@@ -179,7 +179,13 @@ impl Builder<'_> {
             let end = self.layout.tokens.last().map_or(0, |token| token.span.end);
             if report {
                 let message = format!("`{}` is never closed", opener.span.slice(self.text));
-                self.sink.report(Diagnostic::error(&codes::UNCLOSED_BRACKET, message).label(opener.span, ""));
+                let diagnostic = Diagnostic::error(&codes::UNCLOSED_BRACKET, message).label(opener.span, "");
+                let partner = if opener.kind == TokenKind::LeftParen { "`)`" } else { "`]`" };
+                let diagnostic = match opener.kind {
+                    TokenKind::LeftBrace => diagnostic,
+                    _ => diagnostic.context(Span::at(end), format!("expected {partner} here at the latest")),
+                };
+                self.sink.report(diagnostic);
             }
             self.layout.tokens.push(Token {
                 kind: closer,

@@ -27,12 +27,13 @@ pub use types::*;
 pub use warnings::*;
 pub use weights::*;
 
-pub(crate) static FAMILIES: &[&[&crate::Code]] = &[
-    syntax::FAMILY,
-    names::FAMILY,
-    dims::FAMILY,
-    shapes::FAMILY,
-    types::FAMILY,
-    weights::FAMILY,
-    warnings::FAMILY,
+/// Every family: its name and its codes.
+pub(crate) static FAMILIES: &[(&str, &[&crate::Code])] = &[
+    ("syntax", syntax::FAMILY),
+    ("names", names::FAMILY),
+    ("dims", dims::FAMILY),
+    ("shapes", shapes::FAMILY),
+    ("types", types::FAMILY),
+    ("weights", weights::FAMILY),
+    ("warnings", warnings::FAMILY),
 ];

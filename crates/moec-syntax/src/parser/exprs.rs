@@ -238,15 +238,23 @@ impl Parser<'_> {
             }
             TokenKind::DimName => {
                 self.bump();
+                if self.kind() == TokenKind::LeftParen && !self.next().newline {
+                    let word = self.slice(token.span);
+                    let diagnostic =
+                        Diagnostic::error(&codes::NAME_CASE, format!("`{word}` is a dim, not a function"));
+                    let help =
+                        format!("functions start with a small letter: `{}`", word.to_ascii_lowercase());
+                    return Err(self.report(diagnostic.label(token.span, "").help(help)));
+                }
                 ExprKind::Dim(self.word(token.span))
             }
             TokenKind::Name => return self.name_or_call(),
             TokenKind::LeftParen => return Ok(self.parenthesized()),
             TokenKind::LeftBracket => {
-                match self.bracketed(|parser| parser.sequence(|parser| parser.expr())) {
-                    Some(list) => ExprKind::List(list),
-                    None => ExprKind::Error,
-                }
+                let parts = self.bracketed(|parser| parser.sequence(|parser| parser.expr()));
+                let span = self.since(token.span);
+                self.grow(self.height, span)?;
+                parts.map_or(ExprKind::Error, ExprKind::List)
             }
             kind => match kind.dtype() {
                 Some(dtype) => self.cast(dtype)?,
@@ -256,9 +264,8 @@ impl Parser<'_> {
         Ok(Expr::new(kind, self.since(token.span)))
     }
 
-    /// A comma list that counts as one level above its tallest part.
+    /// A comma list, as high as its tallest part.
     fn sequence<T>(&mut self, mut read: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
-        let start = self.next().span;
         let mut tallest = 0;
         let list = self.comma_list(|parser| {
             parser.height = 0;
@@ -266,8 +273,7 @@ impl Parser<'_> {
             tallest = tallest.max(parser.height);
             Ok(part)
         })?;
-        let span = self.since(start);
-        self.grow(tallest, span)?;
+        self.height = tallest;
         Ok(list)
     }
 
@@ -301,8 +307,11 @@ impl Parser<'_> {
             self.report_at(self.at - 1, diagnostic.label(token.span, "").help("write `f32(x)` or `bf16(x)`"));
         }
         if !self.sees(TokenKind::LeftParen) || self.next().newline {
-            let word = self.word(token.span);
-            return Err(self.unexpected(&format!("`(`: `{word}` is no value, and `{word}(x)` converts one")));
+            let word = self.slice(token.span);
+            let diagnostic =
+                Diagnostic::error(&codes::UNEXPECTED_TOKEN, format!("`{word}` is a type, not a value"));
+            let diagnostic = diagnostic.label(token.span, "").help(format!("`{word}(x)` converts x"));
+            return Err(self.report(diagnostic));
         }
         let operand = self.bracketed(|parser| {
             let operand = parser.expr()?;
@@ -326,10 +335,10 @@ impl Parser<'_> {
         let next = self.next();
         let kind = match next.kind {
             TokenKind::LeftParen if !next.newline => {
-                match self.bracketed(|parser| parser.sequence(|p| p.arg())) {
-                    Some(args) => ExprKind::Call { callee, args },
-                    None => ExprKind::Error,
-                }
+                let args = self.bracketed(|parser| parser.sequence(|parser| parser.arg()));
+                let span = self.since(token.span);
+                self.grow(self.height, span)?;
+                args.map_or(ExprKind::Error, |args| ExprKind::Call { callee, args })
             }
             TokenKind::Name | TokenKind::DimName if !next.newline => match FoldOp::from_name(&callee.text) {
                 Some(op) => ExprKind::Fold(self.fold(op, token.span)?),
@@ -398,6 +407,9 @@ impl Parser<'_> {
                 let name = self.ident(name);
                 self.bump();
                 ArgKind::Named { name, value: self.expr()? }
+            }
+            TokenKind::Name if self.peek(1).kind == TokenKind::LeftBracket && self.meant_type().is_some() => {
+                ArgKind::Type(self.ty()?)
             }
             kind if kind.dtype().is_some() && self.peek(1).kind != TokenKind::LeftParen => {
                 ArgKind::Type(self.ty()?)

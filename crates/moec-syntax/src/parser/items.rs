@@ -122,13 +122,27 @@ impl Parser<'_> {
                 self.expect(TokenKind::Equals, "`=` and a value")?;
                 MemberKind::Output(Output { name, ty, value: self.expr()? })
             }
-            _ => {
-                return Err(
-                    self.unexpected("a member: dim, param, const, fact, input, weight, let or output")
-                );
-            }
+            _ => return Err(self.no_member()),
         };
         Ok(Member { doc, kind, span: self.since(token.span) })
+    }
+
+    fn no_member(&mut self) -> Failed {
+        let token = self.next();
+        if matches!(token.kind, TokenKind::Skipped | TokenKind::Minus) {
+            return self.unexpected("a member");
+        }
+        let message = format!("expected a member of the model, found {}", self.describe(token));
+        let diagnostic = Diagnostic::error(&codes::UNEXPECTED_TOKEN, message).label(token.span, "");
+        let keywords = ["dim", "param", "const", "fact", "input", "weight", "let", "output"];
+        let diagnostic = match (token.kind, moec_diag::nearest(self.slice(token.span), keywords)) {
+            (TokenKind::LeftParen | TokenKind::LeftBracket, _) => {
+                diagnostic.help("the bracket of a call or index stands on the line of what it follows")
+            }
+            (_, Some(near)) => diagnostic.help(format!("did you mean `{near}`?")),
+            _ => diagnostic.help(format!("a line starts with {}", keywords.join(", "))),
+        };
+        self.report(diagnostic)
     }
 
     /// One thing or more, with commas between.

@@ -193,6 +193,8 @@ impl Parser<'_> {
         // Something missing at the end of a line is marked there, not on the line after.
         let (span, found) = if next.breaks && next.kind != TokenKind::End {
             (Span::at(self.last_end()), "the end of the line".to_owned())
+        } else if next.newline && next.kind.is_closer() {
+            (Span::at(self.last_end()), found)
         } else {
             (next.span, found)
         };
@@ -282,6 +284,7 @@ impl Parser<'_> {
             self.bump();
         } else {
             self.skip_past_closer();
+            self.height = 1;
         }
         inside.ok()
     }
@@ -291,8 +294,8 @@ impl Parser<'_> {
         let mut list = Vec::new();
         while !self.kind().is_closer() {
             list.push(read(self)?);
-            if self.accept(TokenKind::Comma).is_none() {
-                break;
+            if self.accept(TokenKind::Comma).is_none() && !self.kind().is_closer() {
+                return Err(self.unexpected("`,` or the closing bracket"));
             }
         }
         Ok(list)

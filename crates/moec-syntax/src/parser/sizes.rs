@@ -153,20 +153,27 @@ impl Parser<'_> {
         Ok((lead.map(|token| token.span), axes))
     }
 
-    fn no_type(&mut self) -> Failed {
-        let token = self.next();
-        let near = match self.slice(token.span) {
+    /// The element type that a word of another language means.
+    pub(super) fn meant_type(&self) -> Option<&'static str> {
+        if !self.sees(TokenKind::Name) {
+            return None;
+        }
+        match self.slice(self.next().span) {
             "float32" | "f64" | "float64" | "double" => Some("f32"),
             "bfloat16" => Some("bf16"),
             "float16" | "half" => Some("f16"),
             "int" | "int32" | "i64" | "int64" | "u32" => Some("i32"),
             _ => None,
-        };
-        if let Some(near) = near.filter(|_| self.sees(TokenKind::Name)) {
-            let message = format!("`{}` is not an element type", self.slice(token.span));
-            let diagnostic = Diagnostic::error(&codes::UNEXPECTED_TOKEN, message).label(token.span, "");
-            return self.report(diagnostic.help(format!("write `{near}`")));
         }
-        self.unexpected("a type (f32, bf16, f16, i32, bool)")
+    }
+
+    fn no_type(&mut self) -> Failed {
+        let token = self.next();
+        let Some(meant) = self.meant_type() else {
+            return self.unexpected("a type (f32, bf16, f16, i32, bool)");
+        };
+        let message = format!("`{}` is not an element type", self.slice(token.span));
+        let diagnostic = Diagnostic::error(&codes::UNEXPECTED_TOKEN, message).label(token.span, "");
+        self.report(diagnostic.help(format!("write `{meant}`")))
     }
 }
