@@ -41,7 +41,7 @@ impl Kernel {
 }
 
 /// `out[i..] = value(i..)` for every point of `shape`. Axis `i` of scalars and stores is axis `i` of
-/// the shape. Items: all axes but the last.
+/// the shape, which may have none: one point. Items: all axes but the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map {
     /// The index space.
@@ -248,8 +248,9 @@ pub struct Lhs {
 /// `acc_i[row, col] = sum over k, ascending, of lhs[row, k] * weight_i[group, k, col]` by fused
 /// multiply-add from zero, whatever the tile.
 ///
-/// Axes of epilogue and store: 0 the row (plan row if routed, row in its group if not), 1 the column,
-/// 2 the group or expert, 3 the token and 4 the pair number of a plan row.
+/// Axes of the epilogue: 0 the row (plan row if routed, row in its group if not), 1 the column,
+/// 2 the group or expert, 3 the token and 4 the pair number of a plan row. The store has strides for
+/// row, column and group (zero if routed).
 /// Items: groups times blocks of columns, times blocks of rows if not routed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {

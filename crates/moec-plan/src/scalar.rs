@@ -13,7 +13,8 @@ pub struct ScalarId(pub u32);
 pub enum Index {
     /// The loop index of this axis of the kernel. Kernels say what their axes are.
     Axis(usize),
-    /// The value of an `i32` scalar, which is never negative and in range (see [`Scalar::InRange`]).
+    /// The value of an `i32` scalar that is in range because it is a [`Scalar::InRange`], or a load
+    /// from one of the [`RoutingBuffers`](crate::RoutingBuffers) that a grouping wrote.
     Value(ScalarId),
 }
 
@@ -24,11 +25,11 @@ pub struct Load {
     pub buffer: BufferId,
     /// Summands of the constant part.
     pub offset: Vec<Dim>,
-    /// What moves the access, and how far. No index occurs twice; strides are not zero.
+    /// What moves the access, and how far. No axis occurs twice; strides are not zero.
     pub terms: Vec<(Index, Dim)>,
 }
 
-/// Where a kernel writes, as in [`Load`], by axes only.
+/// Where a kernel writes, as in [`Load`], by axes only. Kernels say which axes have strides.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Store {
     /// The buffer.
@@ -44,16 +45,18 @@ pub struct Store {
 pub enum Scalar {
     /// An element of a buffer, in the buffer's element type.
     Load(Load),
-    /// The loop index of an axis plus a constant, as `i32`.
+    /// The loop index of an axis, as `i32`.
     Iota(usize),
+    /// A size, as `i32`.
+    Size(Dim),
     /// A number of an element type.
     Const(DType, Number),
     /// An element-wise operation of the op table (`select` and the comparisons included).
     Apply(Op, Vec<ScalarId>),
     /// Conversion to an element type.
     Cast(DType, ScalarId),
-    /// An `i32` that must lie in `0..size`: otherwise the fault word is set and the value is 0. If
-    /// size is zero the kernel has no points.
+    /// An `i32` that must lie in `0..size`: otherwise the fault word is set and the value is 0. A
+    /// kernel with an `InRange` of size zero does nothing, but sets the fault word if it has points.
     InRange(ScalarId, Dim),
     /// The `f32` accumulator of weight number `n` of a [`Product`](crate::Product), in its epilogue.
     Accumulator(usize),
