@@ -8,6 +8,7 @@ mod arena;
 mod array;
 mod frame;
 mod load;
+mod source;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use moec_plan::{Phase, Place, Plan, abi::Program};
 
 pub use array::{Array, ArrayMut, Scalar};
 pub use load::{LoadError, Loaded, WeightBytes, WeightSource};
+pub use source::{Origin, Weights, random_input};
 
 use crate::buffer::{Buffer, BufferError};
 use crate::threads::Pool;

@@ -1,0 +1,110 @@
+//! Where weights come from: files, a generator, or files with a generator for what they lack.
+
+use std::collections::BTreeMap;
+
+use moec_ir::{DType, Sizes, TensorType};
+
+use super::{WeightBytes, WeightSource};
+use crate::buffer::{Buffer, BufferError};
+use crate::seeded;
+use crate::threads::Pool;
+use crate::weights::{StackPattern, WeightError, WeightFiles};
+
+/// Where one weight came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From the files.
+    Given,
+    /// Made by the generator.
+    Seeded,
+}
+
+/// Weights from files; those that no file has are random numbers that follow from the seed, the name
+/// and the place alone.
+pub struct Weights<'a> {
+    files: &'a WeightFiles,
+    seed: u64,
+    pool: &'a Pool,
+    sizes: Sizes,
+    origins: BTreeMap<String, Origin>,
+    watch: &'a mut dyn FnMut(&str, u64),
+}
+
+impl<'a> Weights<'a> {
+    /// Weights for a program whose sized dims have these values. `watch` is told the name and the bytes
+    /// of each weight when it has been made.
+    pub fn new(
+        files: &'a WeightFiles,
+        seed: u64,
+        sizes: Sizes,
+        pool: &'a Pool,
+        watch: &'a mut dyn FnMut(&str, u64),
+    ) -> Weights<'a> {
+        Weights { files, seed, pool, sizes, origins: BTreeMap::new(), watch }
+    }
+
+    /// Where each weight asked for so far came from.
+    pub fn origins(&self) -> &BTreeMap<String, Origin> {
+        &self.origins
+    }
+
+    fn shape(&self, ty: &TensorType) -> Result<Vec<u64>, WeightError> {
+        let size = |dim: &moec_ir::Dim| dim.eval(&self.sizes);
+        ty.shape.iter().map(size).collect::<Result<_, _>>().map_err(|e| WeightError::Size(e.to_string()))
+    }
+}
+
+impl WeightSource for Weights<'_> {
+    fn weight(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<WeightBytes<'_>, WeightError> {
+        let shape = self.shape(ty)?;
+        let axes = StackPattern::axes(from);
+        let (counts, rest) = shape.split_at(axes.min(shape.len()));
+        let present = StackPattern::parse(from, axes)?.names(counts).take(1 << 16);
+        if present.into_iter().any(|tensor| self.files.contains(&tensor)) {
+            let tensors = self.files.get_stack(from, counts, ty.dtype, rest)?;
+            self.origins.insert(name.to_owned(), Origin::Given);
+            (self.watch)(name, tensors.iter().map(|t| t.bytes.len() as u64).sum());
+            return Ok(WeightBytes::Parts(tensors.iter().map(|t| t.bytes).collect()));
+        }
+        self.origins.insert(name.to_owned(), Origin::Seeded);
+        let memory = random(self.pool, self.seed, name, ty.dtype, &shape)
+            .map_err(|e| WeightError::Size(e.to_string()))?;
+        (self.watch)(name, memory.len() as u64);
+        Ok(WeightBytes::Made(memory))
+    }
+}
+
+/// A random tensor: deviation `1 / sqrt(last axis)` for matrices, so that products keep the scale of
+/// their input; a tenth for vectors, such as biases.
+fn random(pool: &Pool, seed: u64, name: &str, dtype: DType, shape: &[u64]) -> Result<Buffer, BufferError> {
+    let spread = match shape {
+        [] | [_] => 0.1,
+        [.., last] => 1.0 / (*last as f32).max(1.0).sqrt(),
+    };
+    filled(pool, seed, name, dtype, shape, spread)
+}
+
+/// A random input of deviation 1. Integers are 0: whatever they index, that is in range.
+pub fn random_input(
+    pool: &Pool,
+    seed: u64,
+    name: &str,
+    dtype: DType,
+    shape: &[u64],
+) -> Result<Buffer, BufferError> {
+    filled(pool, seed, name, dtype, shape, 1.0)
+}
+
+fn filled(
+    pool: &Pool,
+    seed: u64,
+    name: &str,
+    dtype: DType,
+    shape: &[u64],
+    spread: f32,
+) -> Result<Buffer, BufferError> {
+    let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
+    let mut memory = Buffer::zeroed_elements(elements.unwrap_or(u64::MAX), dtype.bytes())?;
+    seeded::fill(pool, seed, name, dtype, spread, memory.as_mut_slice::<u8>());
+    Ok(memory)
+}
