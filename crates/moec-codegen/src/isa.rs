@@ -54,6 +54,8 @@ pub const TARGET_NAMES: [&str; 4] = ["host", ROWS[0].name, ROWS[1].name, ROWS[2]
 pub struct Target {
     name: String,
     isa: Arc<dyn TargetIsa>,
+    /// The same machine without Cranelift's mid-level optimiser.
+    as_written: Arc<dyn TargetIsa>,
 }
 
 impl Target {
@@ -86,19 +88,19 @@ impl Target {
     }
 
     fn finish(name: &str, builder: isa::Builder, kind: CodeKind) -> Result<Target, CodegenError> {
-        let mut flags = settings::builder();
-        let pic = if kind == CodeKind::Object { "true" } else { "false" };
-        let verify = if cfg!(debug_assertions) { "true" } else { "false" };
-        for (flag, value) in [
-            ("opt_level", "speed"),
-            ("is_pic", pic),
-            ("use_colocated_libcalls", "false"),
-            ("enable_verifier", verify),
-        ] {
-            flags.set(flag, value).map_err(|error| unsupported(name, error))?;
-        }
-        let isa = builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(name, error))?;
-        Ok(Target { name: name.to_owned(), isa })
+        let finish = |opt_level: &str| {
+            let mut flags = settings::builder();
+            for (flag, value) in [
+                ("opt_level", opt_level),
+                ("is_pic", if kind == CodeKind::Object { "true" } else { "false" }),
+                ("use_colocated_libcalls", "false"),
+                ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+            ] {
+                flags.set(flag, value).map_err(|error| unsupported(name, error))?;
+            }
+            builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(name, error))
+        };
+        Ok(Target { name: name.to_owned(), isa: finish("speed")?, as_written: finish("none")? })
     }
 
     /// The name it was asked for by.
@@ -120,6 +122,12 @@ impl Target {
 
     pub(crate) fn isa(&self) -> &Arc<dyn TargetIsa> {
         &self.isa
+    }
+
+    /// The target without Cranelift's mid-level optimiser, which moves every pure operation to its
+    /// first use: for loops whose emitter has placed the operations to fit the registers.
+    pub(crate) fn as_written(&self) -> &dyn TargetIsa {
+        &*self.as_written
     }
 
     fn features(&self) -> impl Iterator<Item = String> {

@@ -9,7 +9,7 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I8X16, I16, I32, I32X4, I64X2};
-use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value};
+use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 use moec_ir::DType;
 
@@ -74,14 +74,25 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
 
     /// The constant `value` in every lane.
     pub fn float(&mut self, value: f32) -> Value {
-        let scalar = self.builder.ins().f32const(value);
-        self.splat(scalar)
+        match self.lanes {
+            Lanes::Scalar => self.builder.ins().f32const(value),
+            Lanes::X4 => self.constant(F32X4, value.to_bits()),
+        }
     }
 
     /// The constant `value` in every lane; a pattern of bits as well as a number.
     pub fn int(&mut self, value: u32) -> Value {
-        let scalar = self.builder.ins().iconst(I32, i64::from(value));
-        self.splat(scalar)
+        match self.lanes {
+            Lanes::Scalar => self.builder.ins().iconst(I32, i64::from(value)),
+            Lanes::X4 => self.constant(I32X4, value),
+        }
+    }
+
+    /// A vector constant is one load from beside the code; a splat would be three instructions.
+    fn constant(&mut self, ty: Type, bits: u32) -> Value {
+        let bytes: Vec<u8> = [bits; 4].iter().flat_map(|lane| lane.to_le_bytes()).collect();
+        let constant = self.builder.func.dfg.constants.insert(ConstantData::from(bytes));
+        self.builder.ins().vconst(ty, constant)
     }
 
     /// The scalar `f32` or `i32` value `scalar` in every lane.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, Type, UserFuncName};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
@@ -160,31 +161,72 @@ impl<M: Module> CodeModule<M> {
         id: FuncId,
         emit: impl FnOnce(&mut FunctionBuilder<'_>, &mut M) -> Result<(), CodegenError>,
     ) -> Result<(), CodegenError> {
-        let declaration = self.module.declarations().get_function_decl(id);
-        let name = declaration.linkage_name(id).into_owned();
-        self.context.func =
-            Function::with_name_signature(UserFuncName::user(0, id.as_u32()), declaration.signature.clone());
-        let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.frontend);
-        let emitted = emit(&mut builder, &mut self.module);
-        if let Err(error) = emitted {
-            drop(builder);
-            self.frontend = FunctionBuilderContext::new();
-            self.module.clear_context(&mut self.context);
-            return Err(error);
-        }
-        builder.finalize(self.module.target_config());
-
-        let clif = self.listings.is_some().then(|| self.context.func.display().to_string());
-        self.context.set_disasm(clif.is_some());
+        let clif = self.build(id, emit)?;
+        let name = self.symbol(id);
         self.module
             .define_function(id, &mut self.context)
             .map_err(|error| CodegenError::function(&name, &error))?;
+        self.list(name, clif);
+        Ok(())
+    }
+
+    /// Like [`define`](Self::define), with every operation where `emit` has put it: for innermost
+    /// loops that are written to fit the registers. Such a function refers to no other.
+    ///
+    /// # Errors
+    /// As for `define`; `Function` too if the code refers to anything outside.
+    pub fn define_as_written(
+        &mut self,
+        id: FuncId,
+        emit: impl FnOnce(&mut FunctionBuilder<'_>) -> Result<(), CodegenError>,
+    ) -> Result<(), CodegenError> {
+        let clif = self.build(id, |builder, _| emit(builder))?;
+        let name = self.symbol(id);
+        let refused = |reason: String| CodegenError::Function { function: name.clone(), reason };
+        let code = self
+            .context
+            .compile(self.target.as_written(), &mut ControlPlane::default())
+            .map_err(|error| refused(format!("{:?}", error.inner)))?;
+        if !code.buffer.relocs().is_empty() {
+            return Err(refused("refers to code or data outside of itself".to_owned()));
+        }
+        self.module
+            .define_function_bytes(id, u64::from(code.buffer.alignment), code.code_buffer(), &[])
+            .map_err(|error| CodegenError::function(&name, &error))?;
+        self.list(name, clif);
+        Ok(())
+    }
+
+    /// Builds the function in `self.context`; its text if listings are kept.
+    fn build(
+        &mut self,
+        id: FuncId,
+        emit: impl FnOnce(&mut FunctionBuilder<'_>, &mut M) -> Result<(), CodegenError>,
+    ) -> Result<Option<String>, CodegenError> {
+        self.module.clear_context(&mut self.context);
+        let signature = self.module.declarations().get_function_decl(id).signature.clone();
+        self.context.func = Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
+        let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.frontend);
+        if let Err(error) = emit(&mut builder, &mut self.module) {
+            // The half-built function is dropped, and with it the builder's notes on it.
+            self.frontend = FunctionBuilderContext::new();
+            return Err(error);
+        }
+        builder.finalize(self.module.target_config());
+        self.context.set_disasm(self.listings.is_some());
+        Ok(self.listings.is_some().then(|| self.context.func.display().to_string()))
+    }
+
+    /// Keeps the text of the function just compiled.
+    fn list(&mut self, name: String, clif: Option<String>) {
         if let (Some(listings), Some(clif)) = (&mut self.listings, clif) {
             let assembly = self.context.compiled_code().and_then(|code| code.vcode.clone());
             listings.push(Listing { name, clif, assembly: assembly.unwrap_or_default() });
         }
-        self.module.clear_context(&mut self.context);
-        Ok(())
+    }
+
+    fn symbol(&self, id: FuncId) -> String {
+        self.module.declarations().get_function_decl(id).linkage_name(id).into_owned()
     }
 
     /// Defines the declared function `id` by finished, position-independent machine code that
@@ -193,7 +235,7 @@ impl<M: Module> CodeModule<M> {
     /// # Errors
     /// `Function` if `id` has a body already.
     pub fn define_bytes(&mut self, id: FuncId, alignment: u64, bytes: &[u8]) -> Result<(), CodegenError> {
-        let name = self.module.declarations().get_function_decl(id).linkage_name(id).into_owned();
+        let name = self.symbol(id);
         self.module
             .define_function_bytes(id, alignment, bytes, &[])
             .map_err(|error| CodegenError::function(&name, &error))

@@ -55,7 +55,7 @@ impl LaneEmitter<'_, '_> {
     /// `x * sigmoid(2 u)`, which keeps the precision of small results.
     pub fn gelu_tanh(&mut self, x: Value) -> Value {
         // 2 sqrt(2 / pi), and 0.044715 times that.
-        let (linear, cubic) = (self.float(1.595_769_1), self.float(0.071_354_814));
+        let (linear, cubic) = (self.float(1.595_769), self.float(0.071_354_814));
         let square = self.mul(x, x);
         let factor = self.mul_add(square, cubic, linear);
         let u = self.mul(x, factor);

@@ -2,14 +2,11 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
+use super::{LN2_HIGH, LN2_LOW};
 use crate::LaneEmitter;
 
 /// 1.5 * 2^23: adding it rounds to an integer, which then is in the low bits.
 const ROUND: f32 = 12_582_912.0;
-/// `ln 2` with so few bits that its product with any exponent is exact.
-const LN2_HIGH: f32 = 0.693_359_375;
-/// What `LN2_HIGH` is too large.
-const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Above this the result is infinite, and the reduction stays within range.
 const LARGEST: f32 = 89.0;
 /// Below this the result is less than half of the smallest subnormal.

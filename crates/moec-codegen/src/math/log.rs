@@ -3,11 +3,8 @@
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
+use super::{LN2_HIGH, LN2_LOW};
 use crate::LaneEmitter;
-
-/// `ln 2` with so few bits that its product with any exponent is exact, and the rest.
-const LN2_HIGH: f32 = 0.693_359_375;
-const LN2_LOW: f32 = -2.121_944_4e-4;
 
 impl LaneEmitter<'_, '_> {
     /// The natural logarithm; of 0 it is -inf, of negative numbers NaN.

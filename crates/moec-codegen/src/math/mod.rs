@@ -25,5 +25,10 @@ mod half;
 mod log;
 mod tanh;
 
+/// `ln 2` with so few bits that its product with any exponent is exact.
+const LN2_HIGH: f32 = 355.0 / 512.0;
+/// What is missing from `LN2_HIGH` to `ln 2`.
+const LN2_LOW: f32 = -2.121_944_4e-4;
+
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,8 @@ impl LaneEmitter<'_, '_> {
         let a = self.abs(x);
         // |x| < 5/8: a + a^3 p(a^2)
         let square = self.mul(a, a);
-        let p = self.horner(
-            square,
-            &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1],
-        );
+        let p = self
+            .horner(square, &[-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
         let p = self.mul(p, square);
         let near = self.mul_add(p, a, a);
         // else 1 - 2 / (exp(2a) + 1)

@@ -10,6 +10,10 @@ use crate::guard::Guarded;
 use crate::{Code, CodeKind, CodeModule, LaneEmitter, Lanes, Target};
 
 type Emit = fn(&mut LaneEmitter<'_, '_>, Value) -> Value;
+type Exact = fn(f64) -> f64;
+type Pairs = &'static [(f32, f32)];
+type Widen = fn(u16) -> f32;
+type Round = fn(f32) -> u16;
 
 /// `name(input, output, groups)`: maps `groups` values of `lanes` elements each.
 fn define_map<M: cranelift_module::Module>(
@@ -109,7 +113,7 @@ fn ulps(got: f32, exact: f64) -> f64 {
 }
 
 /// Measures `emit` against `exact`; both widths give the same bits.
-fn worst(emit: Emit, exact: fn(f64) -> f64, fma: bool) -> (f64, f32) {
+fn worst(emit: Emit, exact: Exact, fma: bool) -> (f64, f32) {
     let code = compile(fma, (DType::F32, DType::F32), emit);
     let samples = samples();
     let wide: Vec<f32> = map(&code, Lanes::X4, &samples);
@@ -128,7 +132,7 @@ fn worst(emit: Emit, exact: fn(f64) -> f64, fma: bool) -> (f64, f32) {
     worst
 }
 
-fn check(name: &str, emit: Emit, exact: fn(f64) -> f64, bounds: [f64; 2]) {
+fn check(name: &str, emit: Emit, exact: Exact, bounds: [f64; 2]) {
     for (fma, bound) in [(true, bounds[0]), (false, bounds[1])] {
         if fma && !has_fma() {
             continue;
@@ -227,7 +231,7 @@ fn roots() {
 /// Their definitions cancel or amplify: the error is measured against the argument.
 #[test]
 fn gelus() {
-    let exact: [(&str, Emit, fn(f64) -> f64); 2] = [
+    let exact: [(&str, Emit, Exact); 2] = [
         ("gelu", |e, x| e.gelu(x), |x| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2))),
         (
             "gelu_tanh",
@@ -261,7 +265,7 @@ fn gelus() {
 
 #[test]
 fn edges() {
-    let cases: [(&str, Emit, &[(f32, f32)]); 8] = [
+    let cases: [(&str, Emit, Pairs); 8] = [
         (
             "exp",
             |e, x| e.exp(x),
@@ -340,7 +344,7 @@ fn edges() {
 #[test]
 fn sixteen_bit_floats_widen_exactly() {
     let patterns: Vec<u16> = (0..=u16::MAX).collect();
-    let cases: [(DType, fn(u16) -> f32); 2] = [
+    let cases: [(DType, Widen); 2] = [
         (DType::Bf16, |bits| half::bf16::from_bits(bits).to_f32()),
         (DType::F16, |bits| half::f16::from_bits(bits).to_f32()),
     ];
@@ -373,7 +377,7 @@ fn sixteen_bit_floats_round_to_nearest_even() {
     }
     inputs.extend([65519.0, 65520.0, 65521.0, 65535.9, 65536.0]);
     inputs.truncate(inputs.len() / 4 * 4);
-    let cases: [(DType, fn(f32) -> u16); 2] = [
+    let cases: [(DType, Round); 2] = [
         (DType::Bf16, |x| half::bf16::from_f32(x).to_bits()),
         (DType::F16, |x| half::f16::from_f32(x).to_bits()),
     ];

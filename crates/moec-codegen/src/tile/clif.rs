@@ -10,6 +10,11 @@
 //! a[5][k] x4    sum[5][0]    sum[5][1]          15 of 16
 //! ```
 //!
+//! The instruction that Cranelift chooses writes its result over `a`, so a kept `a` costs a copy: up
+//! to four rows there is a register for it, with five and six `a` is loaded again (`reload`).
+//! Everything stays where it is written here (`CodeModule::define_as_written`): Cranelift's
+//! optimiser would move all loads of a round before all products and spill most of them.
+//!
 //! The second half of the panel is a second sweep, its bytes by then in the cache. One and two rows
 //! take the whole panel in one sweep (4 and 8 sums), so that a panel streams from memory once in
 //! order.
@@ -69,57 +74,45 @@ fn load_operands(b: &mut FunctionBuilder<'_>, tile: &TileSpec, args: Value) -> O
 }
 
 /// The sums of columns `column..column + tile.sweep`, all of `k`, and their stores.
+///
+/// Two loops, of full rounds and of single steps, carry the byte offset in the rows, the panel's
+/// pointer and the sums. Both test at the top: a sum that leaves a loop at its bottom would count as
+/// used twice, and Cranelift then folds none of the loads that lead to it into instructions.
 fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool, operands: &Operands, column: usize) {
     let vectors = tile.sweep / LANES;
-    let sums = tile.rows * vectors;
-    // Both loops carry the byte offset in the rows, the panel's pointer and the sums.
-    let [rounds, between, steps, done] = [(); 4].map(|()| b.create_block());
-    for block in [rounds, between, steps, done] {
-        if block != done {
-            b.append_block_param(block, I64);
-            b.append_block_param(block, I64);
-        }
-        for _ in 0..sums {
-            b.append_block_param(block, F32X4);
-        }
-    }
-
     let first = b.ins().iconst(I64, 0);
+    let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.element.bytes()) as i64);
     let zero = b.ins().f32const(0.0);
     let zero = b.ins().splat(F32X4, zero);
-    let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.element.bytes()) as i64);
-    let start = arguments([first, panel].into_iter().chain(std::iter::repeat_n(zero, sums)));
-    b.ins().brif(operands.rounds_end, rounds, &start, between, &start);
+    let mut carried = vec![first, panel];
+    carried.extend(std::iter::repeat_n(zero, tile.rows * vectors));
 
-    for (block, count, end) in [(rounds, tile.unroll, operands.rounds_end), (steps, 1, operands.end)] {
-        b.switch_to_block(block);
-        let mut carried = b.block_params(block).to_vec();
-        for step in 0..count {
-            emit_step(b, tile, fma, operands, step, &mut carried);
+    let loops = [(tile.unroll, operands.rounds_end), (1, operands.end)];
+    for (count, end) in if tile.unroll == 1 { &loops[1..] } else { &loops } {
+        let [test, body, done] = [(); 3].map(|()| b.create_block());
+        b.ins().jump(test, &arguments(&carried));
+        for value in &mut carried {
+            *value = b.append_block_param(test, b.func.dfg.value_type(*value));
         }
-        carried[0] = b.ins().iadd_imm_u(carried[0], (count * 4) as i64);
-        carried[1] = b.ins().iadd_imm_u(carried[1], (count * PANEL_COLUMNS * tile.element.bytes()) as i64);
-        let more = b.ins().icmp(IntCC::UnsignedLessThan, carried[0], end);
-        let next = arguments(carried.iter().copied());
-        if block == rounds {
-            b.ins().brif(more, rounds, &next, between, &next);
-            b.switch_to_block(between);
-            let carried = b.block_params(between).to_vec();
-            let more = b.ins().icmp(IntCC::UnsignedLessThan, carried[0], operands.end);
-            let next = arguments(carried.iter().copied());
-            b.ins().brif(more, steps, &next, done, &next[2..]);
-        } else {
-            b.ins().brif(more, steps, &next, done, &next[2..]);
+        b.switch_to_block(test);
+        let more = b.ins().icmp(IntCC::UnsignedLessThan, carried[0], *end);
+        b.ins().brif(more, body, &[], done, &[]);
+        b.switch_to_block(body);
+        let mut next = carried.clone();
+        for step in 0..*count {
+            emit_step(b, tile, fma, operands, step, &mut next);
+        }
+        next[0] = b.ins().iadd_imm_u(next[0], (count * 4) as i64);
+        next[1] = b.ins().iadd_imm_u(next[1], (count * PANEL_COLUMNS * tile.element.bytes()) as i64);
+        b.ins().jump(test, &arguments(&next));
+        b.switch_to_block(done);
+        for block in [test, body, done] {
+            b.seal_block(block);
         }
     }
 
-    b.switch_to_block(done);
-    for block in [rounds, between, steps, done] {
-        b.seal_block(block);
-    }
-    let sums = b.block_params(done).to_vec();
     let mut row = operands.out;
-    for (r, sums) in sums.chunks(vectors).enumerate() {
+    for (r, sums) in carried[2..].chunks(vectors).enumerate() {
         if r > 0 {
             row = b.ins().iadd(row, operands.out_stride);
         }
@@ -149,17 +142,21 @@ fn emit_step(
         .collect();
     for (r, row) in operands.rows.iter().enumerate() {
         let place = b.ins().iadd(*row, offset);
-        let a = b.ins().load(F32, constant_data(), place, bytes(step * 4));
-        let a = b.ins().splat(F32X4, a);
+        let mut kept = None;
         for (v, column) in columns.iter().enumerate() {
+            let a = kept.unwrap_or_else(|| {
+                let a = b.ins().load(F32, constant_data(), place, bytes(step * 4));
+                b.ins().splat(F32X4, a)
+            });
+            kept = (!tile.reload).then_some(a);
             let sum = &mut carried[2 + r * vectors + v];
             *sum = LaneEmitter::new(b, Lanes::X4, fma).mul_add(a, *column, *sum);
         }
     }
 }
 
-fn arguments(values: impl Iterator<Item = Value>) -> Vec<BlockArg> {
-    values.map(BlockArg::Value).collect()
+fn arguments(values: &[Value]) -> Vec<BlockArg> {
+    values.iter().copied().map(BlockArg::Value).collect()
 }
 
 /// Offsets within a row of a tile are far below 2^31.

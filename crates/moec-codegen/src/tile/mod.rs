@@ -75,26 +75,34 @@ pub struct TileSpec {
     pub sweep: usize,
     /// Steps of `k` per round of the main loop.
     pub unroll: usize,
+    /// Whether an element of the left operand is loaded again for every vector of columns, which
+    /// costs loads and saves the register that keeps it.
+    pub reload: bool,
 }
 
 macro_rules! clif_tiles {
     ($($element:ident $text:literal),*) => {
         [$(
-            clif_tile!($element $text 1 16), clif_tile!($element $text 2 16), clif_tile!($element $text 3 8),
-            clif_tile!($element $text 4 8), clif_tile!($element $text 5 8), clif_tile!($element $text 6 8),
+            clif_tile!($element $text 1: sweep 16, unroll 2, reload false),
+            clif_tile!($element $text 2: sweep 16, unroll 2, reload false),
+            clif_tile!($element $text 3: sweep 8, unroll 2, reload false),
+            clif_tile!($element $text 4: sweep 8, unroll 2, reload false),
+            clif_tile!($element $text 5: sweep 8, unroll 1, reload true),
+            clif_tile!($element $text 6: sweep 8, unroll 1, reload true),
         )*]
     };
 }
 
 macro_rules! clif_tile {
-    ($element:ident $text:literal $rows:literal $sweep:literal) => {
+    ($element:ident $text:literal $rows:literal: sweep $sweep:literal, unroll $unroll:literal, reload $reload:literal) => {
         TileSpec {
             name: concat!("clif_mm_", $text, "_", $rows, "x16"),
             isa: TileIsa::Clif,
             element: DType::$element,
             rows: $rows,
             sweep: $sweep,
-            unroll: 4,
+            unroll: $unroll,
+            reload: $reload,
         }
     };
 }
@@ -131,7 +139,7 @@ impl TileSpec {
         let id = module.declare(self.name, &signature, exported)?;
         let fma = module.target().fma();
         match self.isa {
-            TileIsa::Clif => module.define(id, |builder, _| {
+            TileIsa::Clif => module.define_as_written(id, |builder| {
                 clif::emit(builder, self, fma);
                 Ok(())
             })?,
