@@ -1,0 +1,104 @@
+//! The algebra of routing plans.
+
+use crate::contract::{self, Contraction};
+use crate::eval::{Cx, Evaluated};
+use crate::{Plan, Value, value};
+
+pub(crate) fn plan(cx: &Cx<'_>) -> Evaluated {
+    let index = cx.tensor(0)?;
+    let experts = cx.size("experts")?;
+    let (tokens, slots) = (index.shape[0], index.shape[1]);
+    let mut chosen = Vec::new();
+    for (pair, &value) in index.data.iter().enumerate() {
+        let expert = cx.index(value, experts)?;
+        if chosen[pair - pair % slots..].contains(&expert) {
+            return Err(cx.error(format!("expert {expert} occurs twice for token {}", pair / slots)));
+        }
+        chosen.push(expert);
+    }
+    value::elements(&[experts])?;
+    let mut offsets = vec![0; experts + 1];
+    for &expert in &chosen {
+        offsets[expert + 1] += 1;
+    }
+    for expert in 0..experts {
+        offsets[expert + 1] += offsets[expert];
+    }
+    let mut pairs: Vec<usize> = (0..chosen.len()).collect();
+    pairs.sort_by_key(|&pair| chosen[pair]);
+    Ok(Value::Plan(Plan { tokens, slots, pairs, offsets }))
+}
+
+pub(crate) fn flatten(cx: &Cx<'_>) -> Evaluated {
+    let plan = cx.plan()?.clone();
+    Ok(Value::Plan(Plan { tokens: plan.tokens * plan.slots, slots: 1, ..plan }))
+}
+
+/// For each plan row the block of operand 1 with that number; a block has the elements of one
+/// result row.
+fn take(cx: &Cx<'_>, blocks: impl Iterator<Item = usize>) -> Evaluated {
+    let x = cx.tensor(1)?;
+    let size: usize = cx.shape()?[1..].iter().product();
+    let mut data = cx.room()?;
+    for block in blocks {
+        data.extend_from_slice(&x.data[block * size..(block + 1) * size]);
+    }
+    cx.result(data)
+}
+
+pub(crate) fn take_rows(cx: &Cx<'_>) -> Evaluated {
+    let plan = cx.plan()?;
+    take(cx, plan.pairs.iter().map(|pair| pair / plan.slots))
+}
+
+pub(crate) fn take_slots(cx: &Cx<'_>) -> Evaluated {
+    take(cx, cx.plan()?.pairs.iter().copied())
+}
+
+pub(crate) fn take_experts(cx: &Cx<'_>) -> Evaluated {
+    take(cx, cx.plan()?.expert_of_row().into_iter())
+}
+
+pub(crate) fn take_pairs(cx: &Cx<'_>) -> Evaluated {
+    let plan = cx.plan()?;
+    let tokens = plan.pairs.iter().map(|pair| pair / plan.slots);
+    take(cx, plan.expert_of_row().into_iter().zip(tokens).map(|(expert, token)| expert * plan.tokens + token))
+}
+
+pub(crate) fn grouped_matmul(cx: &Cx<'_>) -> Evaluated {
+    let (plan, x, w) = (cx.plan()?, cx.tensor(1)?, cx.tensor(2)?);
+    let spec = contract::spec(cx)?;
+    // One row with one expert's weights: the first letter of each side is fixed.
+    let one = Contraction::new(
+        (&spec.lhs[1..], &x.shape[1..]),
+        (&spec.rhs[1..], &w.shape[1..]),
+        &spec,
+        &spec.out[1..],
+    );
+    let x_row: usize = x.shape[1..].iter().product();
+    let w_expert: usize = w.shape[1..].iter().product();
+    let mut data = cx.room()?;
+    for (row, expert) in plan.expert_of_row().into_iter().enumerate() {
+        let (x, w) = (&x.data[row * x_row..][..x_row], &w.data[expert * w_expert..][..w_expert]);
+        one.run(x, w, &mut data);
+    }
+    cx.result(data)
+}
+
+pub(crate) fn combine(cx: &Cx<'_>) -> Evaluated {
+    let (plan, weights, z) = (cx.plan()?, cx.tensor(1)?, cx.tensor(2)?);
+    let size: usize = z.shape[1..].iter().product();
+    let mut data = cx.filled(0.0)?;
+    let mut started = vec![false; plan.tokens];
+    // Plan rows are in expert order, so every token meets its terms in ascending expert order.
+    for (row, &pair) in plan.pairs.iter().enumerate() {
+        let token = pair / plan.slots;
+        let sums = &mut data[token * size..][..size];
+        for (sum, z) in sums.iter_mut().zip(&z.data[row * size..]) {
+            let term = weights.data[pair] * z;
+            *sum = if started[token] { *sum + term } else { term };
+        }
+        started[token] = true;
+    }
+    cx.result(data)
+}
