@@ -6,6 +6,7 @@
 //! of tiles to the code generator, which knows the machine.
 
 pub mod abi;
+mod access;
 mod kernel;
 mod plan;
 mod scalar;

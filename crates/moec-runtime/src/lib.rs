@@ -7,5 +7,6 @@
 pub mod buffer;
 pub mod cpu;
 pub mod seeded;
+pub mod session;
 pub mod threads;
 pub mod weights;

@@ -1,13 +1,10 @@
 //! What generated code is given, and the call itself.
 
-use std::ffi::c_void;
-use std::ops::Range;
-
 use moec_ir::{DimTable, Sizes};
 use moec_plan::Plan;
-use moec_plan::abi::{Entry, Frame, KernelFn};
+use moec_plan::abi::{Entry, Frame};
 
-use crate::threads::Pool;
+use crate::threads::{Pool, run_kernel};
 
 /// The pointers and dims of one caller, reused from call to call.
 pub(super) struct Frames {
@@ -70,40 +67,10 @@ impl Frames {
             scratch_stride: self.scratch_stride,
             workers: pool.threads() as u64,
             parallel: run_kernel,
-            host: (&raw const *pool).cast_mut().cast(),
+            host: pool.as_host(),
             fault: &raw mut fault,
         };
         // SAFETY: by this function's contract; the frame outlives the call.
         unsafe { entry(&raw const frame) }
     }
-}
-
-/// [`Pool::run`] in the calling convention of generated code. A panic in it aborts the process.
-///
-/// # Safety
-/// `host` is a live pool; the kernel may be called with the frame on any part of the items, by
-/// several threads at once.
-unsafe extern "C" fn run_kernel(
-    host: *mut c_void,
-    kernel: KernelFn,
-    frame: *const Frame,
-    items: u64,
-    grain: u64,
-) {
-    struct Shared(*const Frame);
-    // SAFETY: kernels only read the frame, and write disjoint parts of what it points to.
-    unsafe impl Sync for Shared {}
-    impl Shared {
-        fn get(&self) -> *const Frame {
-            self.0
-        }
-    }
-
-    // SAFETY: by this function's contract.
-    let pool = unsafe { &*host.cast_const().cast::<Pool>() };
-    let frame = Shared(frame);
-    pool.run(items, grain, &|worker, range: Range<u64>| {
-        // SAFETY: the range is part of the items, and no other call has this worker number now.
-        unsafe { kernel(frame.get(), worker as u64, range.start, range.end) };
-    });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moec_ir::{IrError, Number, Sizes, TensorType};
 use moec_plan::abi::Program;
-use moec_plan::{Phase, Place, Plan};
+use moec_plan::{BufferId, Phase, Place, Plan};
 
 use super::arena::{Arena, buffer_bytes};
 use super::frame::Frames;
@@ -52,12 +52,7 @@ pub enum WeightBytes<'a> {
 /// Where weights come from.
 pub trait WeightSource {
     /// The elements of the weight `name`, whose file name pattern is `from`.
-    fn weight(
-        &mut self,
-        name: &str,
-        from: &str,
-        ty: &TensorType,
-    ) -> Result<WeightBytes<'_>, WeightError>;
+    fn weight(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<WeightBytes<'_>, WeightError>;
 }
 
 /// A program with its weights. Immutable; shared by sessions.
@@ -91,7 +86,8 @@ impl Loaded {
                 Place::Kept => Buffer::zeroed(buffer_bytes(plan, at, &sizes)?)?,
                 Place::Input(_) | Place::Output(_) | Place::Scratch { .. } => continue,
             };
-            let at_run = !matches!(buffer.place, Place::Weight(_)) || plan.reads(Phase::Run, at);
+            let at_run =
+                !matches!(buffer.place, Place::Weight(_)) || plan.reads(Phase::Run, BufferId(at as u32));
             let list = if at_run { &mut kept } else { &mut passing };
             list.push((at, memory));
         }

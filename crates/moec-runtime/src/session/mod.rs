@@ -1,7 +1,7 @@
 //! Running a compiled program: weights are loaded once into a [`Loaded`], which any number of
 //! [`Session`]s share, each with its own scratch memory; a session runs on slices of the caller.
 //!
-//! This module calls generated code. It trusts [`Program`] and checks everything else.
+//! This module calls generated code. It trusts [`Program`](moec_plan::abi::Program) and checks everything else.
 #![expect(unsafe_code, reason = "generated code is called through pointers")]
 
 mod arena;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use moec_ir::{Dim, IrError, Sizes, TensorType};
-use moec_plan::{Phase, Place, Plan, abi::Program};
+use moec_plan::{Phase, Place, Plan};
 
 pub use array::{Array, ArrayMut, Scalar};
 pub use load::{LoadError, Loaded, WeightBytes, WeightSource};

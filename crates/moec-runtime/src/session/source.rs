@@ -59,8 +59,8 @@ impl WeightSource for Weights<'_> {
         let shape = self.shape(ty)?;
         let axes = StackPattern::axes(from);
         let (counts, rest) = shape.split_at(axes.min(shape.len()));
-        let present = StackPattern::parse(from, axes)?.names(counts).take(1 << 16);
-        if present.into_iter().any(|tensor| self.files.contains(&tensor)) {
+        let pattern = StackPattern::parse(from, axes)?;
+        if pattern.names(counts).take(1 << 16).any(|tensor| self.files.contains(&tensor)) {
             let tensors = self.files.get_stack(from, counts, ty.dtype, rest)?;
             self.origins.insert(name.to_owned(), Origin::Given);
             (self.watch)(name, tensors.iter().map(|t| t.bytes.len() as u64).sum());

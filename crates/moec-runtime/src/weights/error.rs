@@ -79,6 +79,9 @@ pub enum WeightError {
     /// The name pattern of a stack cannot be used.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// A tensor that cannot be made: its size is unknown, overflows, or asks for too much memory.
+    #[error("{0}")]
+    Size(String),
     /// The file cannot be written; nothing of it was left behind.
     #[error("cannot write {}: {source}", file.display())]
     Unwritable {

@@ -60,6 +60,16 @@ impl StackPattern {
         }
     }
 
+    /// How many axes the holes of a pattern speak of: one more than the highest.
+    pub fn axes(pattern: &str) -> usize {
+        let holes = pattern.split('{').skip(1).filter_map(|hole| hole.split(['}', ':']).next());
+        holes
+            .filter_map(|axis| axis.parse::<usize>().ok())
+            .map(|axis| axis.saturating_add(1))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// The name at an index, which has one number per axis.
     pub fn name(&self, index: &[u64]) -> String {
         let mut name = String::new();
