@@ -13,6 +13,7 @@ mod module;
 mod ops;
 mod print;
 mod read;
+mod rowwise;
 mod solve;
 mod types;
 mod verify;
@@ -25,6 +26,7 @@ pub use module::{Builder, Module, Node, Output, ValueId};
 pub use ops::{Op, OpRow, Operands, Work};
 pub use print::print;
 pub use read::read;
+pub use rowwise::{Rowwise, rowwise};
 pub use types::{PlanType, RouteType, TensorType, Type};
 pub use verify::verify;
 
