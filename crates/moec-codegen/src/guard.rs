@@ -2,8 +2,15 @@
 
 use std::ptr;
 
-/// A buffer of `len` values of `T` that ends where an inaccessible page begins, with another before
-/// its first page. Values start as `T::default()`.
+/// Which end of a buffer touches an inaccessible page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edge {
+    Start,
+    End,
+}
+
+/// A buffer of `len` values of `T` between inaccessible pages, one of which begins or ends exactly
+/// where the buffer does. Values start as `T::default()`.
 pub(crate) struct Guarded<T> {
     base: *mut libc::c_void,
     mapped: usize,
@@ -12,8 +19,8 @@ pub(crate) struct Guarded<T> {
 }
 
 impl<T: Copy + Default> Guarded<T> {
-    /// `len` zeroed values that end at the inaccessible page.
-    pub(crate) fn new(len: usize) -> Guarded<T> {
+    /// `len` values of `T::default()`.
+    pub(crate) fn new(len: usize, edge: Edge) -> Guarded<T> {
         // SAFETY: asks for a number.
         let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap();
         let bytes = len * size_of::<T>();
@@ -32,16 +39,17 @@ impl<T: Copy + Default> Guarded<T> {
             assert_ne!(base, libc::MAP_FAILED);
             let middle = base.byte_add(page);
             assert_eq!(libc::mprotect(middle, usable, libc::PROT_READ | libc::PROT_WRITE), 0);
-            let start = middle.byte_add(usable - bytes).cast::<T>();
+            let gap = if edge == Edge::End { usable - bytes } else { 0 };
+            let start = middle.byte_add(gap).cast::<T>();
             let mut guarded = Guarded { base, mapped, start, len };
             guarded.as_mut_slice().fill(T::default());
             guarded
         }
     }
 
-    /// The given values, ending at the inaccessible page.
-    pub(crate) fn from_slice(values: &[T]) -> Guarded<T> {
-        let mut guarded = Guarded::new(values.len());
+    /// A copy of `values`.
+    pub(crate) fn from_slice(values: &[T], edge: Edge) -> Guarded<T> {
+        let mut guarded = Guarded::new(values.len(), edge);
         guarded.as_mut_slice().copy_from_slice(values);
         guarded
     }

@@ -429,3 +429,6 @@ fn same_lanes() -> MemFlagsData {
 fn other_lanes() -> MemFlagsData {
     MemFlagsData::new().with_endianness(Endianness::Little)
 }
+
+#[cfg(test)]
+mod tests;

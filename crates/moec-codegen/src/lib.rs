@@ -19,4 +19,6 @@ pub use lanes::{LaneEmitter, Lanes, Mask};
 pub use module::{Code, CodeModule, Listing};
 
 #[cfg(test)]
+mod element_loop;
+#[cfg(test)]
 mod guard;

@@ -1,13 +1,12 @@
 //! Every function over a stride through all bit patterns, against f64, in both widths and with
 //! and without FMA.
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
+use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::condcodes::FloatCC;
 use moec_ir::DType;
 
-use crate::guard::Guarded;
-use crate::{Code, CodeKind, CodeModule, LaneEmitter, Lanes, Target};
+use crate::element_loop::{self, ElementLoop, runnable_targets};
+use crate::{CodeKind, CodeModule, LaneEmitter, Lanes, Listing, Target};
 
 type Emit = fn(&mut LaneEmitter<'_, '_>, Value) -> Value;
 type Exact = fn(f64) -> f64;
@@ -15,68 +14,21 @@ type Pairs = &'static [(f32, f32)];
 type Widen = fn(u16) -> f32;
 type Round = fn(f32) -> u16;
 
-/// `name(input, output, groups)`: maps `groups` values of `lanes` elements each.
-fn define_map<M: cranelift_module::Module>(
-    module: &mut CodeModule<M>,
-    name: &str,
-    (lanes, fma): (Lanes, bool),
-    (from, to): (DType, DType),
-    emit: Emit,
-) {
-    let signature = module.signature(&[I64, I64, I64], &[]);
-    let id = module.declare(name, &signature, true).unwrap();
-    module
-        .define(id, |b, _| {
-            let (entry, body, exit) = (b.create_block(), b.create_block(), b.create_block());
-            b.append_block_params_for_function_params(entry);
-            let [input, output, groups] = *b.block_params(entry) else { unreachable!() };
-            let index = b.append_block_param(body, I64);
-            b.switch_to_block(entry);
-            let zero = b.ins().iconst(I64, 0);
-            b.ins().brif(groups, body, &[BlockArg::Value(zero)], exit, &[]);
-            b.switch_to_block(body);
-            let step = |dtype: DType| i64::try_from(lanes.count() * dtype.bytes()).unwrap();
-            let (from_offset, to_offset) =
-                (b.ins().imul_imm_s(index, step(from)), b.ins().imul_imm_s(index, step(to)));
-            let source = b.ins().iadd(input, from_offset);
-            let target = b.ins().iadd(output, to_offset);
-            let mut e = LaneEmitter::new(b, lanes, fma);
-            let x = e.load(from, source, 0);
-            let y = emit(&mut e, x);
-            e.store(to, y, target, 0);
-            let next = b.ins().iadd_imm_s(index, 1);
-            let more = b.ins().icmp(IntCC::UnsignedLessThan, next, groups);
-            b.ins().brif(more, body, &[BlockArg::Value(next)], exit, &[]);
-            b.switch_to_block(exit);
-            b.ins().return_(&[]);
-            b.seal_all_blocks();
-            Ok(())
-        })
-        .unwrap();
+/// `emit` between a load of `from` and a store of `to`.
+fn unary((from, to): (DType, DType), emit: Emit) -> impl Fn(&mut LaneEmitter<'_, '_>, [Value; 3]) {
+    move |e, [a, _, out]| {
+        let x = e.load(from, a, 0);
+        let y = emit(e, x);
+        e.store(to, y, out, 0);
+    }
 }
 
-fn compile(fma: bool, dtypes: (DType, DType), emit: Emit) -> Code {
-    let target = Target::host(CodeKind::Jit).unwrap();
-    let mut module = CodeModule::jit(&target, false).unwrap();
-    define_map(&mut module, "scalar", (Lanes::Scalar, fma), dtypes, emit);
-    define_map(&mut module, "x4", (Lanes::X4, fma), dtypes, emit);
-    module.finish().unwrap()
+fn compile(target: &Target, dtypes: (DType, DType), emit: Emit) -> ElementLoop {
+    ElementLoop::compile(target, [dtypes.0.bytes(), 0, dtypes.1.bytes()], &unary(dtypes, emit))
 }
 
-fn map<A: Copy + Default, B: Copy + Default>(code: &Code, lanes: Lanes, input: &[A]) -> Vec<B> {
-    assert_eq!(input.len() % lanes.count(), 0);
-    let input = Guarded::from_slice(input);
-    let mut output = Guarded::<B>::new(input.as_slice().len());
-    let name = if lanes == Lanes::Scalar { "scalar" } else { "x4" };
-    let address = code.address(name).unwrap();
-    // SAFETY: the signature of `define_map`; `code` is alive.
-    let run: extern "C" fn(*const A, *mut B, usize) = unsafe { std::mem::transmute(address) };
-    run(input.as_ptr(), output.as_mut_ptr(), input.as_slice().len() / lanes.count());
-    output.as_slice().to_vec()
-}
-
-fn has_fma() -> bool {
-    Target::host(CodeKind::Jit).unwrap().fma()
+fn map<A: Copy + Default, B: Copy + Default>(code: &ElementLoop, lanes: Lanes, input: &[A]) -> Vec<B> {
+    code.run(lanes, input, &vec![(); input.len()])
 }
 
 /// A stride over all bit patterns, and a dense comb where functions bend.
@@ -112,34 +64,30 @@ fn ulps(got: f32, exact: f64) -> f64 {
     (f64::from(got) - exact).abs() / 2f64.powi(exponent - 23)
 }
 
-/// Measures `emit` against `exact`; both widths give the same bits.
-fn worst(emit: Emit, exact: Exact, fma: bool) -> (f64, f32) {
-    let code = compile(fma, (DType::F32, DType::F32), emit);
-    let samples = samples();
-    let wide: Vec<f32> = map(&code, Lanes::X4, &samples);
-    let scalar: Vec<f32> = map(&code, Lanes::Scalar, &samples);
-    let mut worst = (0.0, 0.0);
+/// The values of `samples` in four lanes, which have the bits of those in one.
+fn map_both(target: &Target, emit: Emit, samples: &[f32]) -> Vec<f32> {
+    let code = compile(target, (DType::F32, DType::F32), emit);
+    let wide: Vec<f32> = map(&code, Lanes::X4, samples);
+    let scalar: Vec<f32> = map(&code, Lanes::Scalar, samples);
     for ((&x, &a), &b) in samples.iter().zip(&wide).zip(&scalar) {
-        assert!(
-            a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
-            "{x:e}: {a:e} in four lanes, {b:e} in one"
-        );
-        let error = ulps(a, exact(f64::from(x)));
-        if error > worst.0 {
-            worst = (error, x);
-        }
+        let same = a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        assert!(same, "{x:e}: {a:e} in four lanes, {b:e} in one");
     }
-    worst
+    wide
 }
 
-fn check(name: &str, emit: Emit, exact: Exact, bounds: [f64; 2]) {
-    for (fma, bound) in [(true, bounds[0]), (false, bounds[1])] {
-        if fma && !has_fma() {
-            continue;
+fn check(name: &str, emit: Emit, exact: Exact, bound: f64) {
+    let samples = samples();
+    for target in runnable_targets() {
+        let (mut worst, mut at) = (0.0, 0.0);
+        for (&x, &y) in samples.iter().zip(&map_both(&target, emit, &samples)) {
+            let error = ulps(y, exact(f64::from(x)));
+            if error > worst {
+                (worst, at) = (error, x);
+            }
         }
-        let (error, at) = worst(emit, exact, fma);
-        println!("{name} fma={fma}: {error:.3} ulp at {at:e}");
-        assert!(error <= bound, "{name}, fma {fma}: {error:.3} ulp at {at:e}, promised {bound}");
+        println!("{name} on {}: {worst:.3} ulp at {at:e}", target.name());
+        assert!(worst <= bound, "{name} on {}: {worst:.3} ulp at {at:e}, promised {bound}", target.name());
     }
 }
 
@@ -175,32 +123,32 @@ fn the_reference_erf_is_right() {
 
 #[test]
 fn exp() {
-    check("exp", |e, x| e.exp(x), f64::exp, [2.0, 2.0]);
+    check("exp", |e, x| e.exp(x), f64::exp, 2.0);
 }
 
 #[test]
 fn log() {
-    check("log", |e, x| e.log(x), f64::ln, [2.0, 2.0]);
+    check("log", |e, x| e.log(x), f64::ln, 2.0);
 }
 
 #[test]
 fn tanh() {
-    check("tanh", |e, x| e.tanh(x), f64::tanh, [2.0, 2.0]);
+    check("tanh", |e, x| e.tanh(x), f64::tanh, 2.0);
 }
 
 #[test]
 fn error_function() {
-    check("erf", |e, x| e.erf(x), erf, [2.0, 2.0]);
+    check("erf", |e, x| e.erf(x), erf, 2.0);
 }
 
 #[test]
 fn logistic() {
-    check("sigmoid", |e, x| e.sigmoid(x), sigmoid, [2.5, 2.5]);
+    check("sigmoid", |e, x| e.sigmoid(x), sigmoid, 2.5);
 }
 
 #[test]
 fn softplus() {
-    check("softplus", |e, x| e.softplus(x), |x| x.max(0.0) + (-x.abs()).exp().ln_1p() + x * 0.0, [3.0, 3.0]);
+    check("softplus", |e, x| e.softplus(x), |x| x.max(0.0) + (-x.abs()).exp().ln_1p() + x * 0.0, 3.0);
 }
 
 #[test]
@@ -213,8 +161,8 @@ fn silu() {
         let beyond = e.compare(FloatCC::LessThan, x, border);
         e.select(beyond, zero, y)
     };
-    check("silu", clip, |x| if x < -87.0 { 0.0 } else { x * sigmoid(x) }, [3.0, 3.0]);
-    let code = compile(has_fma(), (DType::F32, DType::F32), |e, x| e.silu(x));
+    check("silu", clip, |x| if x < -87.0 { 0.0 } else { x * sigmoid(x) }, 3.0);
+    let code = compile(&Target::host(CodeKind::Jit).unwrap(), (DType::F32, DType::F32), |e, x| e.silu(x));
     let left: Vec<f32> = (0..4000).map(|i| -87.0 - i as f32 * 0.01).collect();
     for (&x, &y) in left.iter().zip(&map::<f32, f32>(&code, Lanes::X4, &left)) {
         let exact = f64::from(x) * sigmoid(f64::from(x));
@@ -224,8 +172,8 @@ fn silu() {
 
 #[test]
 fn roots() {
-    check("sqrt", |e, x| e.sqrt(x), f64::sqrt, [0.5, 0.5]);
-    check("rsqrt", |e, x| e.rsqrt(x), |x| 1.0 / x.sqrt(), [1.5, 1.5]);
+    check("sqrt", |e, x| e.sqrt(x), f64::sqrt, 0.5);
+    check("rsqrt", |e, x| e.rsqrt(x), |x| 1.0 / x.sqrt(), 1.5);
 }
 
 /// Their definitions cancel or amplify: the error is measured against the argument.
@@ -240,24 +188,17 @@ fn gelus() {
         ),
     ];
     for (name, emit, exact) in exact {
-        for fma in [true, false] {
-            if fma && !has_fma() {
-                continue;
-            }
-            let code = compile(fma, (DType::F32, DType::F32), emit);
-            let samples = samples();
-            let wide: Vec<f32> = map(&code, Lanes::X4, &samples);
-            let scalar: Vec<f32> = map(&code, Lanes::Scalar, &samples);
+        let samples = samples();
+        for target in runnable_targets() {
             let mut worst = 0f64;
-            for ((&x, &a), &b) in samples.iter().zip(&wide).zip(&scalar) {
-                assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()), "{x:e}");
+            for (&x, &y) in samples.iter().zip(&map_both(&target, emit, &samples)) {
                 let want = exact(f64::from(x));
-                assert_eq!(a.is_nan(), want.is_nan(), "{x:e}");
+                assert_eq!(y.is_nan(), want.is_nan(), "{x:e}");
                 if want.is_finite() && x.abs() >= f32::MIN_POSITIVE {
-                    worst = worst.max((f64::from(a) - want).abs() / f64::from(x).abs() * 2f64.powi(24));
+                    worst = worst.max((f64::from(y) - want).abs() / f64::from(x).abs() * 2f64.powi(24));
                 }
             }
-            println!("{name} fma={fma}: {worst:.3} * 2^-24 * |x|");
+            println!("{name} on {}: {worst:.3} * 2^-24 * |x|", target.name());
             assert!(worst <= 4.0, "{name}: {worst}");
         }
     }
@@ -328,7 +269,7 @@ fn edges() {
         ),
     ];
     for (name, emit, pairs) in cases {
-        let code = compile(has_fma(), (DType::F32, DType::F32), emit);
+        let code = compile(&Target::host(CodeKind::Jit).unwrap(), (DType::F32, DType::F32), emit);
         for &(x, want) in pairs.iter().chain(&[(f32::NAN, f32::NAN)]) {
             for lanes in [Lanes::Scalar, Lanes::X4] {
                 let got: Vec<f32> = map(&code, lanes, &[x; 4]);
@@ -349,7 +290,7 @@ fn sixteen_bit_floats_widen_exactly() {
         (DType::F16, |bits| half::f16::from_bits(bits).to_f32()),
     ];
     for (dtype, widen) in cases {
-        let code = compile(has_fma(), (dtype, DType::F32), |_, x| x);
+        let code = compile(&Target::host(CodeKind::Jit).unwrap(), (dtype, DType::F32), |_, x| x);
         for lanes in [Lanes::Scalar, Lanes::X4] {
             let got: Vec<f32> = map(&code, lanes, &patterns);
             for (&bits, &y) in patterns.iter().zip(&got) {
@@ -382,7 +323,7 @@ fn sixteen_bit_floats_round_to_nearest_even() {
         (DType::F16, |x| half::f16::from_f32(x).to_bits()),
     ];
     for (dtype, round) in cases {
-        let code = compile(has_fma(), (DType::F32, dtype), |_, x| x);
+        let code = compile(&Target::host(CodeKind::Jit).unwrap(), (DType::F32, dtype), |_, x| x);
         let nan = |bits: u16| match dtype {
             DType::Bf16 => half::bf16::from_bits(bits).is_nan(),
             _ => half::f16::from_bits(bits).is_nan(),
@@ -423,20 +364,14 @@ fn every_function_compiles_for_every_target_without_a_call() {
             for lanes in [Lanes::Scalar, Lanes::X4] {
                 for dtype in [DType::F32, DType::Bf16, DType::F16] {
                     let symbol = format!("{name}_{lanes:?}_{dtype}");
-                    define_map(&mut module, &symbol, (lanes, target.fma()), (dtype, dtype), emit);
+                    let sizes = [dtype.bytes(), 0, dtype.bytes()];
+                    element_loop::define(&mut module, &symbol, lanes, sizes, &unary((dtype, dtype), emit));
                 }
             }
         }
         for listing in module.finish().unwrap().1 {
-            let calls =
-                |line: &str| ["call", "bl ", "blr "].iter().any(|op| line.trim_start().starts_with(op));
-            assert!(
-                !listing.assembly.lines().any(calls),
-                "{} on {}:\n{}",
-                listing.name,
-                target.name(),
-                listing.assembly
-            );
+            let Listing { name, assembly, .. } = listing;
+            assert!(!element_loop::calls(&assembly), "{name} on {}:\n{assembly}", target.name());
         }
     }
 }

@@ -1,0 +1,415 @@
+//! Scalar programs at one point or at four points along one axis.
+//!
+//! A kernel binds its axes one after another, outermost first, each at the place in its loop nest
+//! where the index is known. Binding emits what can be computed from there on:
+//!
+//! ```text
+//! Program::new          constants
+//! for i {  bind(0, i)   what depends on axis 0 only
+//!   for j by 4 { clone; bind_lanes(1, j, X4)    the rest, in four lanes }
+//!   for j by 1 { clone; bind_lanes(1, j, Scalar)  the rest, in one lane }
+//! }
+//! ```
+//!
+//! So loads and range checks stand in the outermost loop that they can stand in, and what does not
+//! depend on the axis of the lanes is computed once and repeated. Inner loops work on clones, whose
+//! values are forgotten behind the loop. A load along the axis of the lanes with stride 1 is a
+//! vector load; with any other stride, or through an index per lane, it is four loads.
+
+use std::rc::Rc;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I32, I32X4, I64};
+use cranelift_codegen::ir::{InstBuilder, Value};
+use moec_ir::{DType, Dim};
+use moec_plan::{Index, Load, Scalar, ScalarId, Scalars, Store};
+
+use super::context::Cx;
+use super::element::Datum;
+use crate::Lanes;
+
+/// A scalar program under emission, at some point of a kernel's loop nest.
+#[derive(Clone)]
+pub(super) struct Program<'p> {
+    scalars: &'p Scalars,
+    /// For each scalar the axes that it depends on, as bits.
+    depends: Rc<[u64]>,
+    needed: Rc<[bool]>,
+    /// The index of each axis that is bound; of lane 0 where there are four.
+    index: Vec<Option<Value>>,
+    /// Axes in the order of binding.
+    order: Vec<usize>,
+    vector: Option<usize>,
+    values: Vec<Option<Datum>>,
+    accumulators: Vec<Datum>,
+}
+
+impl<'p> Program<'p> {
+    /// A program of which `roots` are wanted, in a kernel of at most 64 axes; none is bound.
+    /// Accumulators depend on axes 0 and 1, as in a product.
+    pub(super) fn new(
+        cx: &mut Cx<'_, '_>,
+        scalars: &'p Scalars,
+        roots: &[ScalarId],
+        axes: usize,
+    ) -> Program<'p> {
+        let count = scalars.list.len();
+        let mut depends = vec![0; count];
+        let mut needed = vec![false; count];
+        for (at, scalar) in scalars.list.iter().enumerate() {
+            let own = match scalar {
+                Scalar::Load(load) => load.terms.iter().fold(0, |bits, (index, _)| match index {
+                    Index::Axis(axis) => bits | 1 << axis,
+                    Index::Value(_) => bits,
+                }),
+                Scalar::Iota(axis) => 1 << axis,
+                Scalar::Accumulator(_) => 0b11,
+                _ => 0,
+            };
+            depends[at] = operands(scalar).iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
+        }
+        for root in roots {
+            needed[root.0 as usize] = true;
+        }
+        for at in (0..count).rev() {
+            if needed[at] {
+                for id in operands(&scalars.list[at]) {
+                    needed[id.0 as usize] = true;
+                }
+            }
+        }
+        let mut program = Program {
+            scalars,
+            depends: depends.into(),
+            needed: needed.into(),
+            index: vec![None; axes],
+            order: Vec::new(),
+            vector: None,
+            values: vec![None; count],
+            accumulators: Vec::new(),
+        };
+        program.advance(cx);
+        program
+    }
+
+    /// Fixes the index of an axis.
+    pub(super) fn bind(&mut self, cx: &mut Cx<'_, '_>, axis: usize, index: Value) {
+        self.index[axis] = Some(index);
+        self.order.push(axis);
+        self.advance(cx);
+    }
+
+    /// Fixes the indices of the axes from 0 on.
+    pub(super) fn bind_first(&mut self, cx: &mut Cx<'_, '_>, indices: &[Value]) {
+        for (axis, &index) in indices.iter().enumerate() {
+            self.bind(cx, axis, index);
+        }
+    }
+
+    /// Fixes the index of an axis: this one, or four from this one on.
+    pub(super) fn bind_lanes(&mut self, cx: &mut Cx<'_, '_>, axis: usize, index: Value, lanes: Lanes) {
+        self.vector = (lanes == Lanes::X4).then_some(axis);
+        self.bind(cx, axis, index);
+    }
+
+    /// Gives the values of the accumulators, before the last of axes 0 and 1 is bound.
+    pub(super) fn accumulate(&mut self, values: Vec<Datum>) {
+        self.accumulators = values;
+    }
+
+    /// Takes over what `other`, a clone from an outer loop, has computed since.
+    pub(super) fn adopt(&mut self, other: &Program<'p>) {
+        for (mine, theirs) in self.values.iter_mut().zip(&other.values) {
+            *mine = mine.or(*theirs);
+        }
+    }
+
+    /// This point with another index along `axis`, to store at.
+    pub(super) fn moved(&self, axis: usize, index: Value) -> Program<'p> {
+        let mut moved = self.clone();
+        if moved.index[axis].replace(index).is_none() {
+            moved.order.push(axis);
+        }
+        moved
+    }
+
+    /// Whether a wanted scalar depends on `axis`.
+    pub(super) fn uses(&self, axis: usize) -> bool {
+        self.needed.iter().zip(self.depends.iter()).any(|(needed, bits)| *needed && bits & 1 << axis != 0)
+    }
+
+    /// Whether some wanted load is contiguous along `axis`.
+    pub(super) fn contiguous(&self, cx: &Cx<'_, '_>, axis: usize) -> bool {
+        let mut wanted = self.scalars.list.iter().zip(self.needed.iter()).filter(|(_, needed)| **needed);
+        wanted.any(|(scalar, _)| match scalar {
+            Scalar::Load(load) => load
+                .terms
+                .iter()
+                .any(|(index, stride)| *index == Index::Axis(axis) && cx.known(stride) == Some(1)),
+            _ => false,
+        })
+    }
+
+    /// The value of a wanted scalar, all of whose axes are bound.
+    pub(super) fn datum(&self, cx: &mut Cx<'_, '_>, id: ScalarId) -> Datum {
+        match self.values[id.0 as usize] {
+            Some(datum) => datum,
+            None => {
+                cx.refuse(format!("scalar {} depends on an axis that its kernel has not", id.0));
+                let zero = cx.b.ins().iconst(I32, 0);
+                Datum::number(Lanes::Scalar, zero)
+            }
+        }
+    }
+
+    /// Stores `datum` at this point: in four lanes if the last axis was bound so.
+    pub(super) fn store(&self, cx: &mut Cx<'_, '_>, out: &Store, datum: Datum) {
+        let dtype = cx.dtype(out.buffer);
+        let mut address = cx.start(out.buffer, &out.offset);
+        for &axis in &self.order {
+            if let (Some(index), Some(stride)) = (self.index[axis], out.strides.get(axis)) {
+                address = cx.stepped(address, index, stride, dtype);
+            }
+        }
+        let unbound = |axis: usize| self.index.get(axis).copied().flatten().is_none();
+        if (0..out.strides.len()).any(|axis| unbound(axis) && !out.strides[axis].is(0)) {
+            cx.refuse("a store moves along an axis that its kernel has not");
+        }
+        let Some(vector) = self.vector else {
+            return store_element(cx, dtype, datum, address);
+        };
+        let datum = cx.widened(datum, Lanes::X4);
+        let stride = out.strides[vector].clone();
+        if cx.known(&stride) == Some(1) {
+            return store_element(cx, dtype, datum, address);
+        }
+        let far = cx.bytes(&stride, dtype);
+        let value = cx.value(datum);
+        for value in cx.lanes(Lanes::X4).split(value) {
+            store_element(cx, dtype, Datum::number(Lanes::Scalar, value), address);
+            address = cx.add(address, far);
+        }
+    }
+
+    /// Emits every wanted scalar whose axes are bound.
+    fn advance(&mut self, cx: &mut Cx<'_, '_>) {
+        let bound = self.order.iter().fold(0, |bits, axis| bits | 1u64 << axis);
+        for at in 0..self.values.len() {
+            if self.needed[at] && self.values[at].is_none() && self.depends[at] & !bound == 0 {
+                self.values[at] = Some(self.emit(cx, at));
+            }
+        }
+    }
+
+    fn lanes_of(&self, at: usize) -> Lanes {
+        match self.vector {
+            Some(axis) if self.depends[at] & 1 << axis != 0 => Lanes::X4,
+            _ => Lanes::Scalar,
+        }
+    }
+
+    fn emit(&self, cx: &mut Cx<'_, '_>, at: usize) -> Datum {
+        let lanes = self.lanes_of(at);
+        match &self.scalars.list[at] {
+            Scalar::Load(load) => self.load(cx, load, lanes),
+            Scalar::Iota(axis) => self.iota(cx, *axis, lanes),
+            Scalar::Const(dtype, number) => cx.constant(*dtype, *number),
+            Scalar::Apply(op, args) => {
+                let data: Vec<Datum> = args
+                    .iter()
+                    .map(|arg| {
+                        let datum = self.datum(cx, *arg);
+                        cx.widened(datum, lanes)
+                    })
+                    .collect();
+                match args.last() {
+                    Some(last) => cx.apply(*op, self.scalars.dtype(*last), &data),
+                    None => {
+                        cx.refuse(format!("{op} without operands"));
+                        cx.constant(DType::I32, moec_ir::Number::new(0.0))
+                    }
+                }
+            }
+            Scalar::Cast(to, x) => {
+                let datum = self.datum(cx, *x);
+                cx.convert(self.scalars.dtype(*x), *to, datum)
+            }
+            Scalar::InRange(x, size) => {
+                let datum = self.datum(cx, *x);
+                in_range(cx, datum, size)
+            }
+            Scalar::Accumulator(n) => match self.accumulators.get(*n) {
+                Some(datum) => *datum,
+                None => {
+                    cx.refuse("an accumulator outside of a product");
+                    cx.constant(DType::F32, moec_ir::Number::new(0.0))
+                }
+            },
+        }
+    }
+
+    fn iota(&self, cx: &mut Cx<'_, '_>, axis: usize, lanes: Lanes) -> Datum {
+        let index = self.index[axis].unwrap_or_else(|| cx.int(0));
+        let first = cx.b.ins().ireduce(I32, index);
+        if lanes == Lanes::Scalar {
+            return Datum::number(lanes, first);
+        }
+        let all = cx.lanes(lanes).splat(first);
+        let steps: Vec<u8> = (0..4u32).flat_map(u32::to_le_bytes).collect();
+        let steps = cx.b.func.dfg.constants.insert(steps.into());
+        let steps = cx.b.ins().vconst(I32X4, steps);
+        let all = cx.b.ins().iadd(all, steps);
+        Datum::number(lanes, all)
+    }
+
+    /// An access. The part of the address that is common to the lanes is summed outermost axis
+    /// first, so that Cranelift can move its beginning out of the inner loops.
+    fn load(&self, cx: &mut Cx<'_, '_>, load: &Load, lanes: Lanes) -> Datum {
+        let dtype = cx.dtype(load.buffer);
+        let mut terms: Vec<_> = load.terms.iter().collect();
+        terms.sort_by_key(|(index, _)| self.depth(index));
+        let mut address = cx.start(load.buffer, &load.offset);
+        let mut by_lane = Vec::new();
+        for (index, stride) in terms {
+            match index {
+                Index::Axis(axis) => {
+                    let at = self.index[*axis].unwrap_or_else(|| cx.int(0));
+                    address = cx.stepped(address, at, stride, dtype);
+                    if lanes == Lanes::X4 && self.vector == Some(*axis) && cx.known(stride) != Some(1) {
+                        by_lane.push((None, stride));
+                    }
+                }
+                Index::Value(id) => {
+                    let datum = self.datum(cx, *id);
+                    let value = cx.value(datum);
+                    if datum.lanes == Lanes::X4 {
+                        by_lane.push((Some(value), stride));
+                    } else {
+                        let at = cx.b.ins().uextend(I64, value);
+                        address = cx.stepped(address, at, stride, dtype);
+                    }
+                }
+            }
+        }
+        if lanes == Lanes::Scalar {
+            return load_element(cx, dtype, lanes, address);
+        }
+        let steps = load
+            .terms
+            .iter()
+            .any(|(index, stride)| matches!(index, Index::Axis(axis) if self.vector == Some(*axis)) && cx.known(stride) == Some(1));
+        if by_lane.is_empty() {
+            return load_element(cx, dtype, lanes, address);
+        }
+        let unit = if steps { dtype.bytes() as i64 } else { 0 };
+        let addresses = lane_addresses(cx, address, unit, &by_lane, dtype);
+        load_lanes(cx, dtype, &addresses)
+    }
+
+    /// How deep in the loop nest an index is known.
+    fn depth(&self, index: &Index) -> usize {
+        let bits = match index {
+            Index::Axis(axis) => 1 << axis,
+            Index::Value(id) => self.depends[id.0 as usize],
+        };
+        self.order.iter().rposition(|axis| bits & 1 << axis != 0).map_or(0, |at| at + 1)
+    }
+}
+
+/// What a scalar is computed from.
+pub(super) fn operands(scalar: &Scalar) -> Vec<ScalarId> {
+    match scalar {
+        Scalar::Load(load) => load
+            .terms
+            .iter()
+            .filter_map(|(index, _)| match index {
+                Index::Value(id) => Some(*id),
+                Index::Axis(_) => None,
+            })
+            .collect(),
+        Scalar::Apply(_, args) => args.clone(),
+        Scalar::Cast(_, x) | Scalar::InRange(x, _) => vec![*x],
+        Scalar::Iota(_) | Scalar::Const(..) | Scalar::Accumulator(_) => Vec::new(),
+    }
+}
+
+/// `x` where it lies in `0..size`; elsewhere 0, and a fault.
+fn in_range(cx: &mut Cx<'_, '_>, x: Datum, size: &Dim) -> Datum {
+    let lanes = x.lanes;
+    let value = cx.value(x);
+    // As unsigned numbers the negative ones are 2^31 or more: one comparison for both ends.
+    let size = cx.size(size);
+    let most = cx.int(1 << 31);
+    let limit = cx.smaller(size, most);
+    let limit = cx.b.ins().ireduce(I32, limit);
+    let mut e = cx.lanes(lanes);
+    let limit = e.splat(limit);
+    let outside = e.compare_int(IntCC::UnsignedGreaterThanOrEqual, value, limit);
+    let zero = e.int(0);
+    let inside = e.select(outside, zero, value);
+    let outside = e.mask_to_int(outside);
+    let any = if lanes == Lanes::X4 { e.builder.ins().vany_true(outside) } else { outside };
+    cx.when(any, Cx::fault);
+    Datum::number(lanes, inside)
+}
+
+fn load_element(cx: &mut Cx<'_, '_>, dtype: DType, lanes: Lanes, address: Value) -> Datum {
+    let mut e = cx.lanes(lanes);
+    match dtype {
+        DType::Bool => Datum::truth(lanes, e.load_mask(address, 0)),
+        _ => Datum::number(lanes, e.load(dtype, address, 0)),
+    }
+}
+
+fn store_element(cx: &mut Cx<'_, '_>, dtype: DType, datum: Datum, address: Value) {
+    if dtype == DType::Bool {
+        let mask = cx.mask(datum);
+        cx.lanes(datum.lanes).store_mask(mask, address, 0);
+    } else {
+        let value = cx.value(datum);
+        cx.lanes(datum.lanes).store(dtype, value, address, 0);
+    }
+}
+
+/// The addresses of four lanes: `address`, plus `unit` bytes for each lane, plus, for each of
+/// `by_lane`, the lane's index (or its number) times the stride.
+fn lane_addresses(
+    cx: &mut Cx<'_, '_>,
+    address: Value,
+    unit: i64,
+    by_lane: &[(Option<Value>, &Dim)],
+    dtype: DType,
+) -> Vec<Value> {
+    let mut addresses: Vec<Value> = (0..4).map(|lane| cx.plus(address, lane * unit)).collect();
+    for (indices, stride) in by_lane {
+        let indices: Vec<Value> = match indices {
+            Some(indices) => {
+                let split = cx.lanes(Lanes::X4).split(*indices);
+                split.into_iter().map(|index| cx.b.ins().uextend(I64, index)).collect()
+            }
+            None => (0..4).map(|lane| cx.int(lane)).collect(),
+        };
+        for (address, index) in addresses.iter_mut().zip(indices) {
+            *address = cx.stepped(*address, index, stride, dtype);
+        }
+    }
+    addresses
+}
+
+fn load_lanes(cx: &mut Cx<'_, '_>, dtype: DType, addresses: &[Value]) -> Datum {
+    let mut lanes = Vec::new();
+    for &address in addresses {
+        let datum = load_element(cx, dtype, Lanes::Scalar, address);
+        lanes.push(cx.value(datum));
+    }
+    let mut all = cx.lanes(Lanes::X4).splat(lanes[0]);
+    for (lane, &value) in lanes.iter().enumerate().skip(1) {
+        all = cx.b.ins().insertlane(all, value, lane as u8);
+    }
+    let all = Datum::number(Lanes::X4, all);
+    if dtype == DType::Bool {
+        let mask = cx.mask(all);
+        return Datum::truth(Lanes::X4, mask);
+    }
+    all
+}
