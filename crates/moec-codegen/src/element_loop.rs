@@ -70,7 +70,7 @@ impl ElementLoop {
         B: Copy + Default,
         C: Copy + Default,
     {
-        assert!(a.len() == b.len() && a.len() % 4 == 0);
+        assert!(a.len() == b.len() && a.len().is_multiple_of(4));
         let (a, b) = (Guarded::from_slice(a, Edge::End), Guarded::from_slice(b, Edge::End));
         let mut out = Guarded::<C>::new(a.as_slice().len(), Edge::End);
         let address = self.0.address(&format!("{lanes:?}")).unwrap();
