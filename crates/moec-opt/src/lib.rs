@@ -1,1 +1,37 @@
-//! Equality saturation over the IR: rules, cost, extraction.
+//! Equality saturation over the IR. A module goes into an e-graph (egg), rules say what is equal to
+//! what, and the cheapest program on a target comes out, in an order that depends on its structure
+//! alone.
+//!
+//! This is the only crate that knows egg. It knows nothing of kernels: which operations fuse is the
+//! planner's business, and costs only assume that element-wise chains do. Start with [`optimize`];
+//! the rules are in `rules/`, one file a family, each with a page in `ir-specs/rules/`.
+
+mod cost;
+mod dump;
+mod encode;
+mod extract;
+mod facts;
+mod node;
+mod optimize;
+mod options;
+mod report;
+mod rules;
+mod saturate;
+mod sizing;
+mod term;
+
+pub use optimize::{Optimized, egraph_text, optimize};
+pub use options::{Limits, Numerics, Options, Target};
+pub use report::{NodeReport, Report, RuleCount};
+pub use rules::{RuleInfo, rule_infos};
+
+/// Why a module cannot be optimised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptError {
+    /// The module does not pass the verifier.
+    #[error("the module to optimise is not valid: {0}")]
+    Invalid(#[from] moec_ir::IrError),
+    /// A name in `ablate` is no rule.
+    #[error("there is no rule `{0}`")]
+    UnknownRule(String),
+}

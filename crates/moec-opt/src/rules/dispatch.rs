@@ -1,0 +1,170 @@
+//! The law that makes a sum over experts sparse: `sum_e densify(w, i) * Y = combine(plan(i), w,
+//! take_pairs(plan(i), Y))`. What computes `Y` is then restricted to the pairs by the rules of
+//! `pull`.
+
+use egg::Id;
+use moec_ir::{Attrs, DType, Dim, Op};
+
+use super::gate::in_range;
+use super::{one, rules};
+use crate::term::{Found, Term, View, leading};
+
+rules! {
+    /// The sum over experts of a sparse gate times Y adds up the chosen pairs only.
+    sum_of_gated_is_combine: Finite [Sum];
+    /// The sum over experts of Y where chosen, else 0, adds up the chosen pairs only.
+    sum_of_chosen_is_combine: Reassociate [Sum] if "the other branch is 0" if "indices are in range";
+    /// A contraction over experts with a sparse gate adds up the chosen pairs only.
+    contraction_with_gate_is_combine: Reassociate [Einsum];
+}
+
+/// A sparse gate inside a bigger tensor.
+struct Gate {
+    /// `[tokens, slots]`.
+    weights: Term,
+    /// `[tokens, slots]`.
+    index: Term,
+    /// How many experts there are.
+    experts: Dim,
+    /// The axis of the bigger tensor that is the gate's tokens.
+    tokens: usize,
+}
+
+/// The ways in which a class is a sparse gate along `axis` that repeats along all axes but one.
+fn gates(v: View<'_>, class: Id, axis: usize) -> Vec<Gate> {
+    let mut found = Vec::new();
+    for (source, map) in v.expansions(class) {
+        if map.len() != 2 || !map.contains(&axis) {
+            continue;
+        }
+        for d in v.nodes(source, Op::Densify).filter(|d| map.get(d.axis()) == Some(&axis)) {
+            let tokens = 1 - d.axis();
+            let perm = [tokens, d.axis()];
+            let row_first = |arg| v.transpose(v.term(arg)?, &perm);
+            if let (Some(weights), Some(index), Some(experts)) =
+                (row_first(d.arg(0)), row_first(d.arg(1)), d.dim("size"))
+            {
+                found.push(Gate { weights, index, experts: experts.clone(), tokens: map[tokens] });
+            }
+        }
+    }
+    found
+}
+
+/// The ways in which a truth value says, along `axis`, which experts a token has chosen.
+fn choices(v: View<'_>, class: Id, axis: usize) -> Vec<Gate> {
+    let mut found = Vec::new();
+    let mut push = |index: Option<Term>, experts: &Dim, tokens: usize| {
+        if let Some(index) = index
+            && let Some(weights) = v.constant(DType::F32, index.shape(), 1.0)
+        {
+            found.push(Gate { weights, index, experts: experts.clone(), tokens });
+        }
+    };
+    for (source, map) in v.expansions(class) {
+        if map.len() != 2 || !map.contains(&axis) {
+            continue;
+        }
+        for mask in v.nodes(source, Op::RouteMask) {
+            let Some(route) = v.known(mask.arg(0)).and_then(|known| known.ty.route()) else { continue };
+            if map[route.axis] == axis {
+                let tokens = 1 - route.axis;
+                let index = v
+                    .term(mask.arg(0))
+                    .and_then(|r| v.op(Op::RouteIndex, vec![r], Attrs::default()))
+                    .and_then(|index| v.transpose(index, &[tokens, route.axis]));
+                push(index, &route.scores.shape[route.axis], map[tokens]);
+            }
+        }
+        for hot in v.nodes(source, Op::OneHot).filter(|_| map[1] == axis) {
+            if let Some(size) = hot.dim("size").filter(|size| in_range(v, hot.arg(0), Some(size))) {
+                let rows = v.shape(hot.arg(0)).iter().cloned().chain([Dim::constant(1)]);
+                let index = v.term(hot.arg(0)).and_then(|i| v.reshape(i, &rows.collect::<Vec<_>>()));
+                push(index, size, map[0]);
+            }
+        }
+    }
+    found
+}
+
+/// `sum over axis of gate * y` by the chosen pairs.
+fn combine(v: View<'_>, gate: Gate, y: Term, axis: usize) -> Option<Term> {
+    let rank = y.rank();
+    let pairs = v.transpose(y, &leading(&[axis, gate.tokens], rank))?;
+    let plan = v.op(Op::Plan, vec![gate.index], Attrs::new([("experts", gate.experts.into())]))?;
+    let taken = v.op(Op::TakePairs, vec![plan.clone(), pairs], Attrs::default())?;
+    let sum = v.op(Op::Combine, vec![plan, gate.weights, taken], Attrs::default())?;
+    // Tokens are first now; back to where they were without `axis`.
+    let at = gate.tokens - usize::from(gate.tokens > axis);
+    let mut perm: Vec<usize> = (1..rank - 1).collect();
+    perm.insert(at, 0);
+    v.transpose(sum, &perm)
+}
+
+/// How many factors of a product are looked at for a gate.
+const FACTORS: usize = 3;
+
+/// The ways in which a class is a sparse gate along `axis` times something.
+fn gated(v: View<'_>, class: Id, axis: usize, factors: usize) -> Vec<(Gate, Term)> {
+    let mut found = Vec::new();
+    for product in v.nodes(class, Op::Mul) {
+        let (a, b) = (product.arg(0), product.arg(1));
+        for (one, other) in [(a, b), (b, a)] {
+            let Some(rest) = v.term(other) else { continue };
+            found.extend(gates(v, one, axis).into_iter().map(|gate| (gate, rest.clone())));
+            if factors > 2 {
+                for (gate, more) in gated(v, one, axis, factors - 1) {
+                    found.extend(
+                        v.op(Op::Mul, vec![more, rest.clone()], Attrs::default()).map(|rest| (gate, rest)),
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+fn sum_of_gated_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let axis = n.axis();
+    let found = gated(v, n.arg(0), axis, FACTORS).into_iter();
+    found.filter_map(|(gate, rest)| combine(v, gate, rest, axis)).collect()
+}
+
+fn sum_of_chosen_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let axis = n.axis();
+    let mut out = Vec::new();
+    for select in v.nodes(n.arg(0), Op::Select).filter(|s| v.is(s.arg(2), 0.0)) {
+        for gate in choices(v, select.arg(0), axis) {
+            out.extend(one(|| combine(v, gate, v.term(select.arg(1))?, axis)));
+        }
+    }
+    out
+}
+
+fn contraction_with_gate_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let Some(spec) = n.spec() else { return Vec::new() };
+    let swapped = spec.swapped();
+    let sides = [(&spec, n.arg(0), n.arg(1)), (&swapped, n.arg(1), n.arg(0))];
+    let mut out = Vec::new();
+    for (spec, gate, y) in sides {
+        let [expert] = spec.contracted()[..] else { continue };
+        let inside = spec.lhs.iter().all(|letter| spec.rhs.contains(letter));
+        if spec.lhs.len() != 2 || !inside || v.tensor(y).is_none_or(|ty| ty.dtype != DType::F32) {
+            continue;
+        }
+        let Some(axis) = spec.rhs.iter().position(|l| *l == expert) else { continue };
+        let Some(own) = spec.lhs.iter().position(|l| *l == expert) else { continue };
+        let Some(tokens) = spec.rhs.iter().position(|l| *l == spec.lhs[1 - own]) else { continue };
+        for mut gate in gates(v, gate, own) {
+            gate.tokens = tokens;
+            out.extend(one(|| {
+                let sum = combine(v, gate, v.term(y)?, axis)?;
+                let kept: Vec<u8> = spec.rhs.iter().copied().filter(|l| *l != expert).collect();
+                let perm: Option<Vec<usize>> =
+                    spec.out.iter().map(|l| kept.iter().position(|k| k == l)).collect();
+                v.transpose(sum, &perm?)
+            }));
+        }
+    }
+    out
+}
