@@ -13,38 +13,49 @@ pub struct Example<'a> {
     pub line: usize,
 }
 
+/// What the mark of a fence says about its block.
+#[derive(Clone, Copy)]
+enum Mark<'a> {
+    /// Some other text.
+    Other,
+    /// Legal, or with this finding.
+    Moe(Option<(Severity, &'a str)>),
+}
+
+impl<'a> Mark<'a> {
+    fn read(mark: &'a str) -> Self {
+        let Some(rest) = mark.strip_prefix("moe").map(str::trim_start) else { return Mark::Other };
+        if let Some(slug) = rest.strip_prefix("error:") {
+            Mark::Moe(Some((Severity::Error, slug.trim())))
+        } else if let Some(slug) = rest.strip_prefix("warning:") {
+            Mark::Moe(Some((Severity::Warning, slug.trim())))
+        } else if rest.is_empty() {
+            Mark::Moe(None)
+        } else {
+            Mark::Other
+        }
+    }
+}
+
 /// The examples of a page, in order.
 pub fn examples(markdown: &str) -> Vec<Example<'_>> {
     let mut examples = Vec::new();
-    // The opening fence that waits for its closing one: what it expects, its line, where its text starts.
-    let mut open: Option<(Option<Option<(Severity, &str)>>, usize, usize)> = None;
+    // The opening fence that waits for its closing one: its mark, its line, where its text starts.
+    let mut open: Option<(Mark<'_>, usize, usize)> = None;
     let mut offset = 0;
     for (number, line) in markdown.split_inclusive('\n').enumerate() {
         let start = offset;
         offset += line.len();
         let Some(mark) = line.trim_end().strip_prefix("```") else { continue };
         match open.take() {
-            None => open = Some((expectation(mark.trim()), number + 1, offset)),
-            Some((Some(expected), line, from)) => {
-                examples.push(Example { expected, text: &markdown[from..start], line })
+            None => open = Some((Mark::read(mark.trim()), number + 1, offset)),
+            Some((Mark::Moe(expected), line, from)) => {
+                examples.push(Example { expected, text: &markdown[from..start], line });
             }
-            Some((None, ..)) => {}
+            Some((Mark::Other, ..)) => {}
         }
     }
     examples
-}
-
-/// What the mark of a fence promises; `None` if the block is no example.
-fn expectation(mark: &str) -> Option<Option<(Severity, &str)>> {
-    let rest = mark.strip_prefix("moe")?.trim_start();
-    if rest.is_empty() {
-        return Some(None);
-    }
-    let (severity, slug) = match rest.strip_prefix("error:") {
-        Some(slug) => (Severity::Error, slug),
-        None => (Severity::Warning, rest.strip_prefix("warning:")?),
-    };
-    Some(Some((severity, slug.trim())))
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! This crate knows the form of programs only: names, types and operations are the lowering's business.
 
 pub mod ast;
+mod format;
 mod layout;
 mod outline;
 mod parser;
 mod sink;
 mod token;
 
+pub use format::format;
 pub use outline::{outline, outline_expr};
 pub use parser::parse;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use moec_diag::{Diagnostic, Severity, all, examples, families};
-use moec_syntax::{outline, parse};
+use moec_syntax::{format, outline, parse};
 
 /// The slugs found in a text, in order of place.
 fn slugs(text: &str) -> Vec<&'static str> {
@@ -308,5 +308,6 @@ fn any_sequence_of_words_is_survived() {
         }
         // Whatever is wrong is said: an error node never comes alone.
         assert!(!found.is_empty() || !outline(&file).contains("<error>"), "{text}");
+        assert_eq!(format(&text).is_err(), !found.is_empty(), "{text}");
     }
 }
