@@ -1,52 +1,78 @@
-//! Which buffers a kernel touches.
+//! Which buffers a kernel touches, and its scalar programs.
 
-use crate::{BufferId, Groups, Kernel, Phase, Plan, Scalar, Scalars, ScatterAdd};
+use crate::{BufferId, Groups, Kernel, Phase, Plan, Scalar, Scalars, Store};
 
 impl Kernel {
-    /// The buffers that the kernel reads, in no particular order, possibly repeated.
-    pub fn reads(&self) -> Vec<BufferId> {
+    /// The word for this kind of kernel in names and dumps.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Kernel::Map(map) => loads(&map.scalars),
-            Kernel::Reduce(reduce) => loads(&reduce.scalars),
-            Kernel::Row(row) => loads(&row.scalars),
-            Kernel::ScatterAdd(ScatterAdd { scalars, .. }) => loads(scalars),
-            Kernel::Group(group) => vec![group.index.buffer],
-            Kernel::Pack(pack) => vec![pack.source.buffer],
-            Kernel::Product(product) => {
-                let mut all = loads(&product.scalars);
-                all.push(product.lhs.buffer);
-                all.extend(product.weights.iter().map(|weight| weight.buffer));
-                if let Groups::Routed(routing) = &product.groups {
-                    all.extend([routing.offsets, routing.expert, routing.token, routing.pair]);
-                }
-                all
-            }
+            Kernel::Map(_) => "map",
+            Kernel::Reduce(_) => "reduce",
+            Kernel::Row(_) => "row",
+            Kernel::ScatterAdd(_) => "scatter_add",
+            Kernel::Group(_) => "group",
+            Kernel::Pack(_) => "pack",
+            Kernel::Product(_) => "product",
         }
     }
 
-    /// The buffers that the kernel writes.
+    /// The scalar program, if there is one.
+    pub fn scalars(&self) -> Option<&Scalars> {
+        match self {
+            Kernel::Map(k) => Some(&k.scalars),
+            Kernel::Reduce(k) => Some(&k.scalars),
+            Kernel::Row(k) => Some(&k.scalars),
+            Kernel::ScatterAdd(k) => Some(&k.scalars),
+            Kernel::Product(k) => Some(&k.scalars),
+            Kernel::Group(_) | Kernel::Pack(_) => None,
+        }
+    }
+
+    /// The stores of the kernels that have any.
+    pub fn stores(&self) -> Vec<&Store> {
+        match self {
+            Kernel::Map(k) => vec![&k.out],
+            Kernel::Reduce(k) => vec![&k.out],
+            Kernel::Row(k) => k.out.iter().collect(),
+            Kernel::ScatterAdd(k) => vec![&k.out],
+            Kernel::Product(k) => vec![&k.out],
+            Kernel::Group(_) | Kernel::Pack(_) => Vec::new(),
+        }
+    }
+
+    /// The buffers it writes.
     pub fn writes(&self) -> Vec<BufferId> {
         match self {
-            Kernel::Map(map) => vec![map.out.buffer],
-            Kernel::Reduce(reduce) => vec![reduce.out.buffer],
-            Kernel::Row(row) => row.out.iter().map(|store| store.buffer).collect(),
-            Kernel::ScatterAdd(scatter) => vec![scatter.out.buffer],
-            Kernel::Group(group) => {
-                let out = &group.out;
-                vec![out.offsets, out.expert, out.token, out.pair, out.rows]
-            }
-            Kernel::Pack(pack) => vec![pack.out.buffer],
-            Kernel::Product(product) => vec![product.out.buffer],
+            Kernel::Group(k) => vec![k.out.offsets, k.out.expert, k.out.token, k.out.pair, k.out.rows],
+            Kernel::Pack(k) => vec![k.out.buffer],
+            _ => self.stores().iter().map(|store| store.buffer).collect(),
         }
     }
-}
 
-fn loads(scalars: &Scalars) -> Vec<BufferId> {
-    let buffer = |scalar: &Scalar| match scalar {
-        Scalar::Load(load) => Some(load.buffer),
-        _ => None,
-    };
-    scalars.list.iter().filter_map(buffer).collect()
+    /// The buffers it reads. A scattering also reads back what it writes.
+    pub fn reads(&self) -> Vec<BufferId> {
+        let mut buffers = Vec::new();
+        for scalar in self.scalars().map_or(&[][..], |scalars| &scalars.list) {
+            if let Scalar::Load(load) = scalar {
+                buffers.push(load.buffer);
+            }
+        }
+        match self {
+            Kernel::Group(k) => buffers.push(k.index.buffer),
+            Kernel::Pack(k) => buffers.push(k.source.buffer),
+            Kernel::Product(k) => {
+                buffers.push(k.lhs.buffer);
+                buffers.extend(k.weights.iter().map(|weight| weight.buffer));
+                if let Groups::Routed(routing) = &k.groups {
+                    buffers.extend([routing.offsets, routing.expert, routing.token, routing.pair]);
+                }
+            }
+            _ => {}
+        }
+        buffers.sort();
+        buffers.dedup();
+        buffers
+    }
 }
 
 impl Plan {

@@ -7,16 +7,20 @@
 
 pub mod abi;
 mod access;
+mod build;
 mod kernel;
 mod plan;
 mod scalar;
+mod verify;
 
+pub use build::plan;
 pub use kernel::{
     Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
     ScatterAdd,
 };
 pub use plan::{Buffer, BufferId, Phase, Place, Plan, RoutingBuffers, Step};
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
+pub use verify::verify;
 
 /// Why a module cannot be planned. Legal modules can; an error here is about sizes, or a bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

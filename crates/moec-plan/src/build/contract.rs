@@ -1,0 +1,343 @@
+//! Contractions: which letters make rows, columns, groups and the sum of a [`Product`], and what
+//! layout its operands need. What is none is a reduction of products.
+//!
+//! [`Product`]: crate::Product
+
+use moec_ir::{DType, Dim, DimExpr, EinsumSpec, Node, Number, Op, ValueId};
+
+use crate::{Groups, Kernel, Lhs, Map, Pack, PackedWeight, Phase, Place, PlanError, ReduceOp, RowIndex};
+
+use super::coord::Coord;
+use super::emit::Emitter;
+use super::epilogue::Role;
+use super::view::{View, merged_stride};
+use super::{Held, Planner};
+
+/// A product whose epilogue is open.
+#[derive(Debug, Clone)]
+pub(super) struct Contraction {
+    pub groups: Groups,
+    pub lhs: Lhs,
+    pub weight: PackedWeight,
+    /// What the axes of the result are.
+    pub roles: Vec<Role>,
+    /// The element type of the weight.
+    dtype: DType,
+}
+
+impl Contraction {
+    /// Whether one kernel can compute both.
+    pub(super) fn shares_kernel_with(&self, other: &Contraction) -> bool {
+        let shape = |w: &PackedWeight| (w.groups.clone(), w.n.clone(), w.k.clone());
+        self.groups == other.groups
+            && self.lhs == other.lhs
+            && shape(&self.weight) == shape(&other.weight)
+            && self.dtype == other.dtype
+            && self.roles == other.roles
+    }
+}
+
+/// An operand of a contraction: a value and a letter for each of its axes.
+#[derive(Debug, Clone)]
+pub(super) struct Operand {
+    pub value: ValueId,
+    pub letters: Vec<u8>,
+}
+
+/// Letters by what they do, each kind outermost first.
+struct Letters {
+    groups: Vec<u8>,
+    rows: Vec<u8>,
+    columns: Vec<u8>,
+    sum: Vec<u8>,
+}
+
+impl Planner<'_> {
+    pub(super) fn einsum(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let spec = EinsumSpec::parse(node.attrs.str("spec")).map_err(PlanError::Broken)?;
+        let mut left = Operand { value: node.args[0], letters: spec.lhs.clone() };
+        let mut right = Operand { value: node.args[1], letters: spec.rhs.clone() };
+        // The packed operand is on the right: the one known when weights are loaded.
+        let swaps = self.phase(right.value) == Phase::Run && self.phase(left.value) == Phase::Load;
+        if swaps {
+            std::mem::swap(&mut left, &mut right);
+        }
+        let one_sided = |a: &Operand, b: &Operand| {
+            a.letters.iter().any(|l| !b.letters.contains(l) && !spec.out.contains(l))
+        };
+        let letters = Letters {
+            groups: pick(&spec.out, |l| left.letters.contains(l) && right.letters.contains(l)),
+            rows: pick(&spec.out, |l| !right.letters.contains(l)),
+            columns: pick(&spec.out, |l| !left.letters.contains(l)),
+            sum: pick(&left.letters, |l| !spec.out.contains(l)),
+        };
+        if letters.columns.is_empty() || one_sided(&left, &right) || one_sided(&right, &left) {
+            return self.sum_of_products(id, &spec.out, &spec.contracted(), [left, right]);
+        }
+        let roles = spec.out.iter().map(|l| {
+            let is = |list: &[u8]| list.contains(l);
+            match (is(&letters.groups), is(&letters.rows)) {
+                (true, _) => Role::Group,
+                (_, true) => Role::Row,
+                _ => Role::Column,
+            }
+        });
+        let phase = self.phase(id);
+        let order = [letters.groups.as_slice(), &letters.rows, &letters.sum];
+        let lhs = self.left(phase, &left, order)?;
+        let (weight, dtype) = self.packed(id, &right, &letters)?;
+        let sizes = |list: &[u8]| self.size_of(&left, list);
+        let groups = Groups::Batch { count: sizes(&letters.groups)?, rows: sizes(&letters.rows)? };
+        let roles = roles.collect();
+        self.hold(id, Held::Pending(Box::new(Contraction { groups, lhs, weight, roles, dtype })));
+        Ok(())
+    }
+
+    pub(super) fn grouped_matmul(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let spec = EinsumSpec::parse(node.attrs.str("spec")).map_err(PlanError::Broken)?;
+        let routing = self.routing(node.args[0])?;
+        let left = Operand { value: node.args[1], letters: spec.lhs.clone() };
+        let right = Operand { value: node.args[2], letters: spec.rhs.clone() };
+        let (row, expert) = (&spec.lhs[..1], &spec.rhs[..1]);
+        let letters = Letters {
+            groups: expert.to_vec(),
+            rows: row.to_vec(),
+            columns: pick(&spec.rhs[1..], |l| spec.out.contains(l)),
+            sum: pick(&spec.lhs[1..], |l| spec.rhs.contains(l) && !spec.out.contains(l)),
+        };
+        let columns = pick(&spec.out[1..], |l| letters.columns.contains(l));
+        let letters = Letters { columns, ..letters };
+        let whole = letters.sum.len() + 1 == spec.lhs.len()
+            && letters.sum.len() + letters.columns.len() + 1 == spec.rhs.len();
+        if !whole || letters.columns.is_empty() {
+            return self.sum_of_products_by_expert(id, &spec, &routing, left, right);
+        }
+        let (weight, dtype) = self.packed(id, &right, &letters)?;
+        let lhs = match self.gathered_left(node.args[1], &routing, letters.sum.len())? {
+            Some(lhs) => lhs,
+            None => self.left(self.phase(id), &left, [&[], row, &letters.sum])?,
+        };
+        let roles = spec.out.iter().map(|l| if row.contains(l) { Role::Row } else { Role::Column }).collect();
+        let groups = Groups::Routed(routing);
+        self.hold(id, Held::Pending(Box::new(Contraction { groups, lhs, weight, roles, dtype })));
+        Ok(())
+    }
+
+    /// Rows that the product can gather itself, if the operand is rows of a tensor by token.
+    fn gathered_left(
+        &mut self,
+        value: ValueId,
+        routing: &crate::RoutingBuffers,
+        summed: usize,
+    ) -> Result<Option<Lhs>, PlanError> {
+        let node = self.module.node(value);
+        if node.op != Op::TakeRows || !matches!(self.held[value.index()], Held::Lazy) {
+            return Ok(None);
+        }
+        if self.routing(node.args[0])?.token != routing.token {
+            return Ok(None);
+        }
+        let letters: Vec<u8> = (0..=summed as u8).collect();
+        let operand = Operand { value: node.args[1], letters: letters.clone() };
+        let lhs = self.left(self.phase(value), &operand, [&[], &letters[..1], &letters[1..]])?;
+        Ok(Some(Lhs { row: RowIndex::Token, ..lhs }))
+    }
+
+    /// The size of letters taken as one axis.
+    fn size_of(&self, operand: &Operand, letters: &[u8]) -> Result<Dim, PlanError> {
+        Ok(Dim::product(&self.sizes(operand, letters))?)
+    }
+
+    fn sizes(&self, operand: &Operand, letters: &[u8]) -> Vec<Dim> {
+        let shape = self.shape(operand.value);
+        let place = |l: &u8| operand.letters.iter().position(|o| o == l);
+        letters.iter().filter_map(place).map(|axis| shape[axis].clone()).collect()
+    }
+
+    /// The left operand as `f32` groups of rows, contiguous along the sum: as it lies, or copied.
+    fn left(&mut self, phase: Phase, operand: &Operand, order: [&[u8]; 3]) -> Result<Lhs, PlanError> {
+        let value = operand.value;
+        let axes: Vec<usize> =
+            order.concat().iter().filter_map(|l| operand.letters.iter().position(|o| o == l)).collect();
+        let wide = self.module.node(value).tensor().dtype == DType::F32;
+        if wide {
+            let view = self.store(value)?;
+            if let Some(lhs) = left_view(&view.permuted(&axes), order)? {
+                return Ok(lhs);
+            }
+        }
+        self.settle(value, phase)?;
+        let shape: Vec<Dim> = axes.iter().map(|&axis| self.shape(value)[axis].clone()).collect();
+        let target = self.scratch(format!("v{}_rows", value.0), DType::F32, &shape)?;
+        let mut coords = vec![Coord::default(); axes.len()];
+        for (kernel_axis, &axis) in axes.iter().enumerate() {
+            coords[axis] = Coord::axis(kernel_axis);
+        }
+        let mut emitter = Emitter::new(self);
+        let result = emitter.wide(value, &coords)?;
+        let scalars = emitter.scalars;
+        let map = Map { shape, scalars, value: result, out: target.store() };
+        self.step(phase, value, Kernel::Map(map));
+        left_view(&target, order)?.ok_or_else(|| PlanError::Broken("a copied operand is askew".into()))
+    }
+
+    /// The right operand in panels, packed as early as it is known; and its element type.
+    fn packed(
+        &mut self,
+        id: ValueId,
+        operand: &Operand,
+        letters: &Letters,
+    ) -> Result<(PackedWeight, DType), PlanError> {
+        let view = match self.unwidened(operand.value)? {
+            Some(view) => view,
+            None => self.store(operand.value)?,
+        };
+        let dtype = self.buffers[view.buffer.0 as usize].dtype;
+        let axis = |l: &u8| operand.letters.iter().position(|o| o == l);
+        let parts = [&letters.groups, &letters.columns, &letters.sum];
+        let axes: Vec<usize> = parts.iter().flat_map(|part| part.iter().filter_map(axis)).collect();
+        let source = view.permuted(&axes).load(&Coord::axes(axes.len()))?;
+        let [groups, n, k] = parts.map(|part| self.sizes(operand, part));
+        let phase = self.phase(operand.value);
+        let same = |pack: &Pack| pack.source == source && pack.groups == groups && pack.n == n && pack.k == k;
+        if let Some((_, pack)) = self.packs.iter().find(|(at, pack)| *at == phase && same(pack)) {
+            return Ok((pack.out.clone(), dtype));
+        }
+        let (count, columns, depth) = (Dim::product(&groups)?, Dim::product(&n)?, Dim::product(&k)?);
+        let elements = self.panel_elements(&count, &columns, &depth)?;
+        let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, elements, Place::Kept);
+        let out = PackedWeight { buffer, groups: count, n: columns, k: depth };
+        let pack = Pack { groups, n, k, source, out: out.clone() };
+        self.packs.push((phase, pack.clone()));
+        self.step(phase, id, Kernel::Pack(pack));
+        Ok((out, dtype))
+    }
+
+    /// `groups * ceil(n / columns) * columns * k`.
+    fn panel_elements(&self, groups: &Dim, n: &Dim, k: &Dim) -> Result<DimExpr, PlanError> {
+        let columns = Dim::constant(self.columns);
+        let rest = Dim::product([groups, k, &columns])?;
+        if let Some(n) = n.as_const() {
+            return Ok(DimExpr::Dim(rest.times(&Dim::constant(n.div_ceil(self.columns)))?));
+        }
+        let number = |n: u64| Box::new(DimExpr::Number(Number::new(n as f64)));
+        let padded = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), number(self.columns - 1));
+        let panels = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(padded), number(self.columns))));
+        Ok(DimExpr::Mul(Box::new(DimExpr::Dim(rest)), Box::new(panels)))
+    }
+
+    /// A contraction as reductions: the last summed letter with the product of elements, then the
+    /// others, one by one.
+    fn sum_of_products(
+        &mut self,
+        id: ValueId,
+        out: &[u8],
+        summed: &[u8],
+        operands: [Operand; 2],
+    ) -> Result<(), PlanError> {
+        let all = [out, summed].concat();
+        let place = |l: &u8| Coord::axis(all.iter().position(|a| a == l).unwrap_or_default());
+        let coords = operands.each_ref().map(|o| o.letters.iter().map(place).collect::<Vec<_>>());
+        for operand in &operands {
+            self.settle(operand.value, self.phase(id))?;
+        }
+        let mut sizes = Vec::new();
+        for letter in &all {
+            let found = operands.iter().find(|o| o.letters.contains(letter));
+            sizes.extend(found.map(|o| self.sizes(o, &[*letter])).unwrap_or_default());
+        }
+        self.reduce_all(id, out.len(), &sizes, |emitter| {
+            let left = emitter.wide(operands[0].value, &coords[0])?;
+            let right = emitter.wide(operands[1].value, &coords[1])?;
+            Ok(emitter.apply(Op::Mul, &[left, right], DType::F32))
+        })
+    }
+
+    /// The same for a grouped product: the expert of a row is looked up.
+    fn sum_of_products_by_expert(
+        &mut self,
+        id: ValueId,
+        spec: &EinsumSpec,
+        routing: &crate::RoutingBuffers,
+        left: Operand,
+        right: Operand,
+    ) -> Result<(), PlanError> {
+        let mut summed = spec.contracted();
+        summed.retain(|l| *l != spec.rhs[0]);
+        let all = [spec.out.as_slice(), &summed].concat();
+        let place = |l: &u8| Coord::axis(all.iter().position(|a| a == l).unwrap_or_default());
+        for operand in [&left, &right] {
+            self.settle(operand.value, self.phase(id))?;
+        }
+        let mut sizes = Vec::new();
+        for letter in &all {
+            let operand = if left.letters.contains(letter) { &left } else { &right };
+            sizes.extend(self.sizes(operand, &[*letter]));
+        }
+        let at_left: Vec<Coord> = left.letters.iter().map(place).collect();
+        self.reduce_all(id, spec.out.len(), &sizes, |emitter| {
+            let expert = emitter.routed(routing.expert, &Coord::axis(0), &routing.experts);
+            let at_right: Vec<Coord> =
+                std::iter::once(expert).chain(right.letters[1..].iter().map(place)).collect();
+            let left = emitter.wide(left.value, &at_left)?;
+            let right = emitter.wide(right.value, &at_right)?;
+            Ok(emitter.apply(Op::Mul, &[left, right], DType::F32))
+        })
+    }
+
+    /// The sum over the axes from `kept` on of what `value` emits over axes of `sizes`.
+    fn reduce_all(
+        &mut self,
+        id: ValueId,
+        kept: usize,
+        sizes: &[Dim],
+        value: impl FnOnce(&mut Emitter<'_, '_>) -> Result<crate::ScalarId, PlanError>,
+    ) -> Result<(), PlanError> {
+        let mut rank = sizes.len() - 1;
+        if rank == kept {
+            return self.reduce_with(id, ReduceOp::Sum, &sizes[..rank], &sizes[rank], value);
+        }
+        let mut part = self.scratch(format!("v{}_part", id.0), DType::F32, &sizes[..rank])?;
+        self.reduce_into(id, ReduceOp::Sum, &part, &sizes[..rank], &sizes[rank], value)?;
+        loop {
+            rank -= 1;
+            let from = part.clone();
+            let sum = |emitter: &mut Emitter<'_, '_>| Ok(emitter.load(from.load(&Coord::axes(rank + 1))?));
+            if rank == kept {
+                return self.reduce_with(id, ReduceOp::Sum, &sizes[..rank], &sizes[rank], sum);
+            }
+            part = self.scratch(format!("v{}_part", id.0), DType::F32, &sizes[..rank])?;
+            self.reduce_into(id, ReduceOp::Sum, &part, &sizes[..rank], &sizes[rank], sum)?;
+        }
+    }
+}
+
+fn pick(letters: &[u8], keep: impl Fn(&u8) -> bool) -> Vec<u8> {
+    letters.iter().copied().filter(keep).collect()
+}
+
+/// The view, whose axes are groups, rows and sum in this order, as a left operand, if it is one.
+fn left_view(view: &View, order: [&[u8]; 3]) -> Result<Option<Lhs>, PlanError> {
+    let mut strides = Vec::new();
+    let mut next = 0;
+    for part in order {
+        let axes = next..next + part.len();
+        next = axes.end;
+        let axes: Vec<(Dim, Dim)> = axes.map(|a| (view.shape[a].clone(), view.strides[a].clone())).collect();
+        match merged_stride(&axes)? {
+            Some(stride) => strides.push((stride, axes.iter().all(|(size, _)| size.is(1)))),
+            None => return Ok(None),
+        }
+    }
+    let [(groups, _), (rows, _), (sum, single)] = strides.as_slice() else { return Ok(None) };
+    if !sum.is(1) && !single {
+        return Ok(None);
+    }
+    Ok(Some(Lhs {
+        buffer: view.buffer,
+        offset: view.offset.clone(),
+        group_stride: groups.clone(),
+        row_stride: rows.clone(),
+        row: RowIndex::Row,
+    }))
+}

@@ -1,0 +1,187 @@
+//! Epilogues: an element-wise tree over the result of products, in the axes of a [`Product`] kernel.
+//!
+//! The tree is first written over the axes of its root, then carried over: axes of the root that
+//! make up the rows (columns, groups) of the product become one axis, where strides allow it.
+//!
+//! [`Product`]: crate::Product
+
+use moec_ir::{Dim, ValueId};
+
+use crate::{BufferId, Index, Load, PlanError, RoutingBuffers, Scalar, ScalarId, Scalars, Store};
+
+use super::coord::Coord;
+use super::view::{View, merged_stride};
+
+/// What an axis of a product's result belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The rows: kernel axis 0.
+    Row,
+    /// The columns: kernel axis 1.
+    Column,
+    /// The groups: kernel axis 2.
+    Group,
+}
+
+const ROLES: [Role; 3] = [Role::Row, Role::Column, Role::Group];
+
+/// What an emitter knows while it writes an epilogue over the axes `0..rank` of the root.
+pub(super) struct Epilogue {
+    rank: usize,
+    routing: Option<RoutingBuffers>,
+    accumulators: Vec<ValueId>,
+    /// The axes of the root that the axes of each accumulator are.
+    places: Vec<Option<Vec<usize>>>,
+    unfit: bool,
+}
+
+impl Epilogue {
+    pub(super) fn new(rank: usize, accumulators: &[ValueId], routing: Option<RoutingBuffers>) -> Epilogue {
+        let places = vec![None; accumulators.len()];
+        Epilogue { rank, routing, accumulators: accumulators.to_vec(), places, unfit: false }
+    }
+
+    /// The accumulator of a product at `coords`, if `value` is one.
+    pub(super) fn accumulator(&mut self, value: ValueId, coords: &[Coord]) -> Option<Scalar> {
+        let at = self.accumulators.iter().position(|a| *a == value)?;
+        let axes: Option<Vec<usize>> = coords.iter().map(Coord::as_axis).collect();
+        let distinct = |axes: &[usize]| (0..axes.len()).all(|i| !axes[..i].contains(&axes[i]));
+        match axes.filter(|axes| axes.len() == self.rank && distinct(axes)) {
+            Some(axes) if self.places[at].as_ref().is_none_or(|known| *known == axes) => {
+                self.places[at] = Some(axes);
+            }
+            _ => self.unfit = true,
+        }
+        Some(Scalar::Accumulator(at))
+    }
+
+    /// The axis after those of the root that stands for the entry of a routing buffer at plan row
+    /// `row`, if that is the row of the product.
+    pub(super) fn routing_axis(&self, buffer: BufferId, row: &Coord) -> Option<usize> {
+        let routing = self.routing.as_ref().filter(|_| row.as_axis() == Some(0))?;
+        let entries = [routing.expert, routing.token, routing.pair];
+        entries.iter().position(|entry| *entry == buffer).map(|at| self.rank + at)
+    }
+
+    /// The roles of the root's axes, if all accumulators agree and none is used askew. `roles` are
+    /// those of the products' axes.
+    pub(super) fn roles(&self, roles: &[Role]) -> Option<Vec<Role>> {
+        let mut found: Option<Vec<Role>> = None;
+        for place in &self.places {
+            let mut of_root = vec![Role::Row; self.rank];
+            for (&axis, role) in place.as_ref()?.iter().zip(roles) {
+                of_root[axis] = *role;
+            }
+            // A plan row is recognised by being axis 0.
+            let turned = self.routing.is_some() && of_root.first() != Some(&Role::Row);
+            if turned || found.as_ref().is_some_and(|known| *known != of_root) {
+                return None;
+            }
+            found = Some(of_root);
+        }
+        found.filter(|_| !self.unfit)
+    }
+}
+
+/// The axes of a root with their roles.
+pub(super) struct Axes<'a> {
+    pub shape: &'a [Dim],
+    pub roles: &'a [Role],
+}
+
+impl Axes<'_> {
+    fn of(&self, role: Role) -> Vec<usize> {
+        (0..self.shape.len()).filter(|&axis| self.roles[axis] == role).collect()
+    }
+
+    /// The strides of rows, columns and groups, given those of the root's axes.
+    fn merged(&self, stride: impl Fn(usize) -> Dim) -> Result<Option<Vec<Dim>>, PlanError> {
+        let mut strides = Vec::new();
+        for role in ROLES {
+            let axes: Vec<(Dim, Dim)> =
+                self.of(role).into_iter().map(|a| (self.shape[a].clone(), stride(a))).collect();
+            match merged_stride(&axes)? {
+                Some(stride) => strides.push(stride),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(strides))
+    }
+
+    /// The store into `view`, if its strides fit.
+    pub(super) fn store(&self, view: &View) -> Result<Option<Store>, PlanError> {
+        let strides = self.merged(|axis| view.strides[axis].clone())?;
+        Ok(strides.map(|strides| Store { buffer: view.buffer, offset: view.offset.clone(), strides }))
+    }
+
+    /// The axes of the root in the order group, row, column, which always fits when row-major.
+    pub(super) fn in_product_order(&self) -> Vec<usize> {
+        [self.of(Role::Group), self.of(Role::Row), self.of(Role::Column)].concat()
+    }
+
+    /// A program over the root's axes as one over the product's, if it can be said in those.
+    pub(super) fn carry(
+        &self,
+        from: &Scalars,
+        value: ScalarId,
+    ) -> Result<Option<(Scalars, ScalarId)>, PlanError> {
+        let mut to = Scalars::default();
+        let mut renamed: Vec<ScalarId> = Vec::new();
+        for (scalar, &dtype) in from.list.iter().zip(&from.types) {
+            let of = |id: &ScalarId| renamed[id.0 as usize];
+            let carried = match scalar {
+                Scalar::Load(load) => match self.carry_load(load, &renamed)? {
+                    Some(load) => Scalar::Load(load),
+                    None => return Ok(None),
+                },
+                Scalar::Iota(axis) => match self.carry_iota(*axis) {
+                    Some(scalar) => scalar,
+                    None => return Ok(None),
+                },
+                Scalar::Apply(op, args) => Scalar::Apply(*op, args.iter().map(of).collect()),
+                Scalar::Cast(to, arg) => Scalar::Cast(*to, of(arg)),
+                Scalar::InRange(arg, size) => Scalar::InRange(of(arg), size.clone()),
+                Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => scalar.clone(),
+            };
+            renamed.push(to.push(carried, dtype));
+        }
+        Ok(Some((to, renamed[value.0 as usize])))
+    }
+
+    fn carry_load(&self, load: &Load, renamed: &[ScalarId]) -> Result<Option<Load>, PlanError> {
+        let rank = self.shape.len();
+        let along = |wanted: usize| {
+            let mut found = load.terms.iter().filter(|(index, _)| *index == Index::Axis(wanted));
+            found.next().map_or(Dim::constant(0), |(_, stride)| stride.clone())
+        };
+        let Some(strides) = self.merged(along)? else { return Ok(None) };
+        let mut terms: Vec<(Index, Dim)> =
+            strides.into_iter().enumerate().map(|(axis, stride)| (Index::Axis(axis), stride)).collect();
+        for (index, stride) in &load.terms {
+            match index {
+                Index::Value(scalar) => {
+                    terms.push((Index::Value(renamed[scalar.0 as usize]), stride.clone()))
+                }
+                Index::Axis(axis) if *axis >= rank => {
+                    // Expert, token and pair follow the axes of the root; see `routing_axis`.
+                    terms.push((Index::Axis(axis - rank + 2), stride.clone()));
+                }
+                Index::Axis(_) => {}
+            }
+        }
+        // A routed product has no stride along groups, so the expert's stands alone.
+        terms.retain(|(_, stride)| !stride.is(0));
+        Ok(Some(Load { buffer: load.buffer, offset: load.offset.clone(), terms }))
+    }
+
+    fn carry_iota(&self, axis: usize) -> Option<Scalar> {
+        let rank = self.shape.len();
+        if axis >= rank {
+            return Some(Scalar::Iota(axis - rank + 2));
+        }
+        let role = self.roles[axis];
+        let alone = self.of(role).into_iter().all(|other| other == axis || self.shape[other].is(1));
+        let kernel_axis = ROLES.iter().position(|r| *r == role)?;
+        alone.then_some(Scalar::Iota(kernel_axis))
+    }
+}

@@ -1,0 +1,55 @@
+//! The last step of planning: who owns each buffer, and for how long.
+
+use crate::{Phase, Place, Plan, PlanError, verify};
+
+use super::Planner;
+
+impl Planner<'_> {
+    /// The plan, verified.
+    pub(super) fn finish(mut self) -> Result<Plan, PlanError> {
+        self.find_lifetimes();
+        let module = self.module;
+        let plan = Plan {
+            name: module.name.clone(),
+            dims: module.dims.clone(),
+            inputs: module.inputs().map(|(_, name, ty)| (name.into(), ty.clone())).collect(),
+            weights: module
+                .weights()
+                .map(|(id, name, ty)| (name.into(), ty.clone(), module.node(id).attrs.str("from").into()))
+                .collect(),
+            outputs: module
+                .outputs
+                .iter()
+                .map(|output| (output.name.clone(), module.node(output.value).tensor().clone()))
+                .collect(),
+            panel_columns: self.columns,
+            buffers: self.buffers,
+            load: self.load,
+            run: self.run,
+        };
+        verify(&plan)?;
+        Ok(plan)
+    }
+
+    /// A buffer that load steps write and run steps read is kept; any other lives from the first step
+    /// that writes it to the last that touches it.
+    fn find_lifetimes(&mut self) {
+        let mut touched: Vec<Vec<(Phase, usize)>> = vec![Vec::new(); self.buffers.len()];
+        for (phase, steps) in [(Phase::Load, &self.load), (Phase::Run, &self.run)] {
+            for (at, step) in steps.iter().enumerate() {
+                for buffer in step.kernel.writes().into_iter().chain(step.kernel.reads()) {
+                    touched[buffer.0 as usize].push((phase, at));
+                }
+            }
+        }
+        for (buffer, touched) in self.buffers.iter_mut().zip(touched) {
+            // So far, `Kept` means no more than memory of our own.
+            let (Some(&(phase, first)), Some(&(last_phase, last))) = (touched.first(), touched.last()) else {
+                continue;
+            };
+            if buffer.place == Place::Kept && phase == last_phase {
+                buffer.place = Place::Scratch { phase, first, last };
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! From a module to a plan.
+//!
+//! Live nodes are visited in order. What becomes of a value is its [`Held`]: a view of a buffer, an
+//! expression that is evaluated inside the kernels that use it (`emit`), or a matrix product that
+//! waits for an element-wise tree to become its epilogue (`store`, `epilogue`). `survey` decides
+//! beforehand which expressions get a buffer of their own.
+
+mod contract;
+mod coord;
+mod dispatch;
+mod emit;
+mod epilogue;
+mod layout;
+mod lifetime;
+mod operand;
+mod reduce;
+mod store;
+mod survey;
+mod view;
+
+use std::collections::BTreeSet;
+
+use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, ValueId};
+
+use crate::{Buffer, BufferId, Kernel, Pack, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
+
+use contract::Contraction;
+use survey::Survey;
+use view::View;
+
+/// Plans an optimised and instantiated module: only symbols that get their value at run time are
+/// left. `panel_columns` is the width of the panels in which the target's tiles read weights.
+pub fn plan(module: &Module, panel_columns: u64) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(module, panel_columns)?;
+    for (id, node) in module.iter() {
+        if planner.survey.live[id.index()] {
+            planner.visit(id, node)?;
+        }
+    }
+    planner.write_outputs()?;
+    planner.finish()
+}
+
+/// What became of a value.
+#[derive(Debug, Clone)]
+enum Held {
+    /// It was not visited, or nothing needs it.
+    Nothing,
+    /// It lies in a buffer.
+    View(View),
+    /// It is evaluated where it is used.
+    Lazy,
+    /// A product that waits for its epilogue.
+    Pending(Box<Contraction>),
+    /// A product that became part of a kernel; nothing else uses it.
+    Spent,
+    /// The result of `top_k`.
+    Route {
+        /// The chosen indices.
+        index: View,
+        /// The chosen values.
+        value: View,
+    },
+    /// A routing plan.
+    Routing(RoutingBuffers),
+}
+
+struct Planner<'m> {
+    module: &'m Module,
+    survey: Survey,
+    held: Vec<Held>,
+    columns: u64,
+    buffers: Vec<Buffer>,
+    load: Vec<Step>,
+    run: Vec<Step>,
+    /// For each output, whether a step writes it.
+    written: Vec<bool>,
+    /// Buffers whose elements are in range because a grouping wrote them.
+    trusted: BTreeSet<BufferId>,
+    packs: Vec<(Phase, Pack)>,
+}
+
+impl<'m> Planner<'m> {
+    fn new(module: &'m Module, columns: u64) -> Result<Planner<'m>, PlanError> {
+        let mut planner = Planner {
+            module,
+            survey: Survey::new(module),
+            held: vec![Held::Nothing; module.nodes.len()],
+            columns: columns.max(1),
+            buffers: Vec::new(),
+            load: Vec::new(),
+            run: Vec::new(),
+            written: vec![false; module.outputs.len()],
+            trusted: BTreeSet::new(),
+            packs: Vec::new(),
+        };
+        for (number, (id, name, ty)) in module.inputs().enumerate() {
+            planner.source(id, name, ty.dtype, Place::Input(number))?;
+        }
+        for (number, (id, name, ty)) in module.weights().enumerate() {
+            planner.source(id, name, ty.dtype, Place::Weight(number))?;
+        }
+        Ok(planner)
+    }
+
+    /// Gives the value `id` a buffer that somebody else fills.
+    fn source(&mut self, id: ValueId, name: &str, dtype: DType, place: Place) -> Result<(), PlanError> {
+        let shape = &self.module.node(id).tensor().shape;
+        let elements = DimExpr::Dim(Dim::product(shape)?);
+        let buffer = self.buffer(name.to_owned(), dtype, elements, place);
+        self.held[id.index()] = Held::View(View::natural(buffer, shape)?);
+        Ok(())
+    }
+
+    fn buffer(&mut self, name: String, dtype: DType, elements: DimExpr, place: Place) -> BufferId {
+        self.buffers.push(Buffer { name, dtype, elements, place });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// A new buffer for `shape`, row-major.
+    fn scratch(&mut self, name: String, dtype: DType, shape: &[Dim]) -> Result<View, PlanError> {
+        let elements = DimExpr::Dim(Dim::product(shape)?);
+        // `finish` finds out how long it lives.
+        let buffer = self.buffer(name, dtype, elements, Place::Kept);
+        Ok(View::natural(buffer, shape)?)
+    }
+
+    /// Memory for the value `id`, row-major: an output's, if it is one.
+    fn result(&mut self, id: ValueId) -> Result<View, PlanError> {
+        let ty = self.module.node(id).tensor();
+        let free = |at: &usize| self.module.outputs[*at].value == id && !self.written[*at];
+        let output = (0..self.module.outputs.len()).find(free);
+        if let Some(at) = output.filter(|_| self.phase(id) == Phase::Run) {
+            self.written[at] = true;
+            let elements = DimExpr::Dim(ty.elements()?);
+            let name = self.module.outputs[at].name.to_string();
+            let buffer = self.buffer(name, ty.dtype, elements, Place::Output(at));
+            return Ok(View::natural(buffer, &ty.shape)?);
+        }
+        self.scratch(format!("v{}", id.0), ty.dtype, &ty.shape)
+    }
+
+    /// Adds a step that computes (part of) the value `id`.
+    fn step(&mut self, phase: Phase, id: ValueId, kernel: Kernel) {
+        let kind = kernel.kind();
+        let taken = |name: &str| self.load.iter().chain(&self.run).any(|step| step.name == name);
+        let base = format!("{kind}_v{}", id.0);
+        let name = (2..).map(|n| format!("{base}_{n}")).find(|name| !taken(name));
+        let name = if taken(&base) { name.unwrap_or(base) } else { base };
+        let steps = match phase {
+            Phase::Load => &mut self.load,
+            Phase::Run => &mut self.run,
+        };
+        steps.push(Step { name, kernel });
+    }
+
+    fn phase(&self, id: ValueId) -> Phase {
+        self.survey.phase[id.index()]
+    }
+
+    fn shape(&self, id: ValueId) -> &'m [Dim] {
+        &self.module.node(id).tensor().shape
+    }
+
+    fn hold(&mut self, id: ValueId, held: Held) {
+        self.held[id.index()] = held;
+    }
+
+    fn routing(&self, id: ValueId) -> Result<RoutingBuffers, PlanError> {
+        match &self.held[id.index()] {
+            Held::Routing(routing) => Ok(routing.clone()),
+            other => Err(PlanError::Broken(format!("v{} is {other:?}, not a routing plan", id.0))),
+        }
+    }
+
+    fn visit(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        match node.op {
+            Op::Input | Op::Weight => {}
+            Op::Literal => {
+                let place = Place::Literal(node.attrs.numbers("values").clone());
+                self.source(id, &format!("v{}", id.0), node.tensor().dtype, place)?;
+            }
+            Op::Concat => self.concat(id, node)?,
+            Op::Pad => self.pad(id, node)?,
+            Op::ScatterAdd => self.scatter_add(id, node)?,
+            Op::Sum | Op::Mean | Op::Max | Op::Min | Op::Any | Op::All | Op::Argmax => {
+                self.reduce(id, node)?
+            }
+            Op::Softmax | Op::Cumsum | Op::Argsort | Op::TopK => self.row(id, node)?,
+            Op::RouteIndex | Op::RouteValue => self.route_part(id, node)?,
+            Op::RouteMask => self.route_mask(id, node)?,
+            Op::Densify => self.densify(id, node)?,
+            Op::Plan => self.group(id, node)?,
+            Op::PlanFlatten => self.flatten(id, node)?,
+            Op::Combine => self.combine(id, node)?,
+            Op::Einsum if !survey::is_outer(node) => self.einsum(id, node)?,
+            Op::GroupedMatmul => self.grouped_matmul(id, node)?,
+            _ => self.lazy(id, node)?,
+        }
+        Ok(())
+    }
+
+    /// Copies what no step wrote where it belongs.
+    fn write_outputs(&mut self) -> Result<(), PlanError> {
+        for (at, output) in self.module.outputs.iter().enumerate() {
+            // Storing writes the value into the first output of that value.
+            self.store(output.value)?;
+            if !self.written[at] {
+                self.written[at] = true;
+                let ty = self.module.node(output.value).tensor();
+                let elements = DimExpr::Dim(ty.elements()?);
+                let buffer = self.buffer(output.name.to_string(), ty.dtype, elements, Place::Output(at));
+                let target = View::natural(buffer, &ty.shape)?;
+                self.map_into(Phase::Run, output.value, &target)?;
+            }
+        }
+        Ok(())
+    }
+}
