@@ -10,6 +10,8 @@
 //! ! message                  part of the error
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use moec_interp::{Tensor, run};

@@ -1,5 +1,7 @@
 //! Whole programs: what is computed, what is refused, what is borrowed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests may")]
+
 use std::collections::BTreeMap;
 
 use moec_interp::{InterpError, Tensor, Value, run, run_all};
