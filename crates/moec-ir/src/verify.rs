@@ -45,7 +45,7 @@ pub fn verify(module: &Module) -> Result<(), IrError> {
     let mut names: Vec<&str> = Vec::new();
     for output in &module.outputs {
         let known = module.nodes.get(output.value.index());
-        if !known.is_some_and(|node| node.ty.tensor().is_some()) {
+        if known.is_none_or(|node| node.ty.tensor().is_none()) {
             return Err(IrError::Module(format!("output {} is not a tensor", output.name)));
         }
         if names.contains(&&*output.name) {
