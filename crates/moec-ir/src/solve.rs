@@ -12,7 +12,8 @@ impl DimTable {
             for (dim, value) in equations {
                 let rest = dim.substitute(&known)?;
                 let [symbol] = rest.symbols() else { continue };
-                let whole = |n: u64| IrError::Dim(format!("{value} is not a multiple of {n}, as {dim} must be"));
+                let whole =
+                    |n: u64| IrError::Dim(format!("{value} is not a multiple of {n}, as {dim} must be"));
                 if rest.coefficient() == 0 || value % rest.coefficient() != 0 {
                     return Err(whole(rest.coefficient()));
                 }
@@ -65,7 +66,7 @@ mod tests {
         assert_eq!(dims.undetermined(&[&tn]), Some("T"));
         assert_eq!(dims.undetermined(&[&tn, &n]), None);
         let sizes = dims.solve(&[(&tn, 30), (&n, 5), (&Dim::symbol("H"), 4)]).unwrap();
-        assert_eq!(sizes[&*"T"], 3);
+        assert_eq!(sizes["T"], 3);
         assert!(dims.solve(&[(&tn, 31), (&n, 5)]).unwrap_err().to_string().contains("multiple"));
         assert!(dims.solve(&[(&t, 3), (&n, 5), (&Dim::symbol("H"), 5)]).is_err());
         assert!(dims.solve(&[(&t, 3), (&t, 4), (&n, 5)]).unwrap_err().to_string().contains("expected 3"));

@@ -47,7 +47,7 @@ fn instantiation_leaves_runtime_symbols() {
 #[track_caller]
 fn refused(from: &str, to: &str, line: usize, message: &str) {
     assert!(SPARSE.contains(from), "the example lacks {from:?}");
-    let error = read(&SPARSE.replacen(from, to, 1)).unwrap_err();
+    let error = read(&SPARSE.replacen(from, to, 1)).expect_err("refused");
     let IrError::Text { line: at, message: found } = &error else { panic!("{error:?}") };
     assert!(found.contains(message), "{found}");
     assert_eq!(*at, line);
