@@ -1,11 +1,13 @@
 //! What a diagnostic code is, and how to find one by its slug.
 
+use std::fmt;
+
 use crate::codes::FAMILIES;
 
 /// A kind of finding: its slug, its one-line title, and the long text that `moec explain` prints.
 ///
 /// Made only by the `codes!` lists of this crate, so that every code is in the registry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Code {
     slug: &'static str,
     title: &'static str,
@@ -30,6 +32,13 @@ impl Code {
     /// Markdown: what it means, a wrong example, the cure. A block marked `moe error: SLUG` gives that error.
     pub fn text(&self) -> &'static str {
         self.text
+    }
+}
+
+impl fmt::Debug for Code {
+    /// The slug alone: the long text says nothing new about a diagnostic.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Code({})", self.slug)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use moec_diag::{Diagnostic, Severity, all, examples, families};
+use moec_diag::{Diagnostic, Severity, SourceFile, all, examples, families, render};
 use moec_syntax::{format, outline, parse};
 
 /// The slugs found in a text, in order of place.
@@ -297,17 +297,59 @@ fn any_sequence_of_words_is_survived() {
                 text.push(' ');
             }
         }
-        let (file, found) = parse(&text);
-        for diagnostic in &found {
-            for label in &diagnostic.labels {
-                assert!(
-                    label.span.start <= label.span.end && label.span.end as usize <= text.len(),
-                    "{text}"
-                );
+        survives(&text);
+    }
+}
+
+/// Programs with pieces cut out, doubled, moved and overwritten.
+#[test]
+fn damaged_programs_are_survived() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/lang/programs");
+    let paths = std::fs::read_dir(folder)
+        .expect("the folder of programs")
+        .map(|entry| entry.expect("an entry").path());
+    let mut programs: Vec<_> = paths.map(|path| std::fs::read_to_string(path).expect("a program")).collect();
+    programs.sort();
+    let mut noise = Noise(0x2545_F491_4F6C_DD1D);
+    for round in 0..3_000 {
+        let mut bytes = programs[round % programs.len()].clone().into_bytes();
+        for _ in 0..=noise.below(6) {
+            let from = noise.below(bytes.len());
+            let to = (from + noise.below(30)).min(bytes.len());
+            let piece = bytes[from..to].to_vec();
+            match noise.below(4) {
+                0 => drop(bytes.drain(from..to)),
+                1 => drop(bytes.splice(from..from, piece)),
+                2 => {
+                    let at = noise.below(bytes.len());
+                    drop(bytes.splice(at..at, piece));
+                }
+                _ => bytes[from] = b"(){}[]\"\n-+=:,.@ xE0/"[noise.below(20)],
+            }
+            if bytes.is_empty() {
+                break;
             }
         }
+        survives(&String::from_utf8_lossy(&bytes));
+    }
+}
+
+/// What holds for the parse of any text, and for its formatting if it is faultless.
+#[track_caller]
+fn survives(text: &str) {
+    let (file, found) = parse(text);
+    for label in found.iter().flat_map(|diagnostic| &diagnostic.labels) {
+        assert!(label.span.start <= label.span.end && label.span.end as usize <= text.len(), "{text}");
+    }
+    if found.is_empty() {
         // Whatever is wrong is said: an error node never comes alone.
-        assert!(!found.is_empty() || !outline(&file).contains("<error>"), "{text}");
-        assert_eq!(format(&text).is_err(), !found.is_empty(), "{text}");
+        assert!(!outline(&file).contains("<error>"), "{text}");
+        let formatted = format(text).expect("a faultless text is formatted");
+        assert_eq!(outline(&parse(&formatted).0), outline(&file), "{text}\n{formatted}");
+        assert_eq!(format(&formatted).as_ref(), Ok(&formatted), "{text}");
+    } else {
+        assert!(format(text).is_err(), "{text}");
+        let source = SourceFile::new("m.moe", text);
+        assert!(!render(&found[0], &source, false, 120).is_empty());
     }
 }

@@ -113,10 +113,25 @@ impl Printer<'_> {
         let column = indent + text.chars().count();
         match &row.value {
             Value::None => {}
+            // A line may not start with `-`.
+            Value::Expr(value) if row.cells.is_empty() && starts_with_minus(value) => {
+                text += &format!("({})", self.expr(value, indent, column + 1, 1));
+            }
             Value::Expr(value) => text += &self.expr(value, indent, column, 0),
             Value::Pieces(pieces) => text += &fill(pieces, indent, column),
         }
         text
+    }
+}
+
+fn starts_with_minus(value: &Expr) -> bool {
+    match &value.kind {
+        _ if value.parens => false,
+        ExprKind::Unary { op, .. } => *op == UnaryOp::Neg,
+        ExprKind::Binary { left: first, .. } | ExprKind::Where { value: first, .. } => {
+            starts_with_minus(first)
+        }
+        _ => false,
     }
 }
 

@@ -174,3 +174,25 @@ fn faulty_text_is_refused() {
     assert_eq!(format("").unwrap(), "");
     assert_eq!(format("\n// only\n\n\n// comments").unwrap(), "// only\n\n// comments\n");
 }
+
+#[test]
+fn deep_and_long_texts_are_formatted() {
+    let name = "a_rather_long_name_of_a_value";
+    for (open, close) in [
+        (format!("f({name}, {name}, "), ")"),
+        (format!("({name} + "), ")"),
+        (format!("sum e over E {{ {name} * "), " }"),
+        (format!("w[E = {name}, P = "), "]"),
+        ("-(".to_owned(), ")"),
+        ("[".to_owned(), "]"),
+        ("sum e over E { // why\n let a = b\n".to_owned(), "\n}"),
+    ] {
+        let text = format!("fn f() -> f32 {{ {}x{} }}\n", open.repeat(120), close.repeat(120));
+        checked(&text);
+    }
+    let line = format!("    let a = {name} + {name} * {name} + {name} / {name} // why\n    // and so\n\n");
+    let text = format!("model m {{\n{}}}\n", line.repeat(20_000));
+    let start = std::time::Instant::now();
+    checked(&text);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
