@@ -52,9 +52,13 @@ impl Model<'_> {
             }
             // Absorbed by most consumers, not by all.
             Op::Transpose => VIEW + FUSED_TRAFFIC * 0.5 * out / target.bandwidth,
-            Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::TakePairs | Op::RouteMask | Op::OneHot => {
-                FUSED + FUSED_TRAFFIC * out / target.bandwidth
-            }
+            Op::TakeRows
+            | Op::TakeSlots
+            | Op::TakeExperts
+            | Op::TakePairs
+            | Op::Gather
+            | Op::RouteMask
+            | Op::OneHot => FUSED + FUSED_TRAFFIC * out / target.bandwidth,
             _ if element_wise(op) => {
                 FUSED + flops / target.element_flops + FUSED_TRAFFIC * out / target.bandwidth
             }

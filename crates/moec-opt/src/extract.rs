@@ -72,7 +72,10 @@ pub(crate) fn extract(graph: &Graph, roots: &[Id], model: &Model<'_>) -> Option<
         }
     }
     let best = choose(&candidates, &parents);
-    collect(graph, &ids, &number, &candidates, &best, roots)
+    let greedy: Vec<Option<usize>> = best.iter().map(|set| set.as_ref().map(|set| set.node)).collect();
+    let roots: Vec<usize> = roots.iter().map(|&root| number[&graph.find(root)]).collect();
+    let chosen = refine(&candidates, greedy, &roots)?;
+    collect(graph, &ids, &candidates, &chosen, roots)
 }
 
 fn choose(candidates: &[Candidate<'_>], parents: &[Vec<usize>]) -> Vec<Option<CostSet>> {
@@ -148,26 +151,88 @@ fn union(a: &[(usize, u64)], b: &[(usize, u64)]) -> Vec<(usize, u64)> {
     out
 }
 
+/// What `roots` need under `chosen`, sorted, and what it costs; none if that has a cycle or a gap.
+fn needs(
+    candidates: &[Candidate<'_>],
+    chosen: &[Option<usize>],
+    roots: &[usize],
+) -> Option<((u64, usize), Vec<usize>)> {
+    // 0: not seen, 1: open, 2: done.
+    let mut state = vec![0u8; chosen.len()];
+    let mut needed = Vec::new();
+    let mut total = 0;
+    let mut stack: Vec<usize> = roots.to_vec();
+    while let Some(&class) = stack.last() {
+        let candidate = &candidates[chosen[class]?];
+        match state[class] {
+            0 => {
+                state[class] = 1;
+                for &arg in &candidate.args {
+                    match state[arg] {
+                        0 => stack.push(arg),
+                        1 => return None,
+                        _ => {}
+                    }
+                }
+            }
+            1 => {
+                state[class] = 2;
+                needed.push(class);
+                total += candidate.cost;
+                stack.pop();
+            }
+            _ => {
+                stack.pop();
+            }
+        }
+    }
+    needed.sort();
+    Some(((total, needed.len()), needed))
+}
+
+/// Greedy choices were made class by class, blind to what other classes pay for. Here each choice
+/// is tried against its alternatives in the whole program, until none helps.
+fn refine(
+    candidates: &[Candidate<'_>],
+    mut chosen: Vec<Option<usize>>,
+    roots: &[usize],
+) -> Option<Vec<Option<usize>>> {
+    let mut of_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (i, candidate) in candidates.iter().enumerate() {
+        of_class.entry(candidate.class).or_default().push(i);
+    }
+    let (mut cost, mut needed) = needs(candidates, &chosen, roots)?;
+    let mut improved = true;
+    while improved {
+        improved = false;
+        for class in needed.clone() {
+            let kept = chosen[class];
+            for &other in of_class.get(&class).into_iter().flatten().filter(|&&c| Some(c) != kept) {
+                let before = chosen[class].replace(other);
+                match needs(candidates, &chosen, roots) {
+                    Some((better, set)) if better < cost => {
+                        (cost, needed, improved) = (better, set, true);
+                    }
+                    _ => chosen[class] = before,
+                }
+            }
+        }
+    }
+    Some(chosen)
+}
+
 fn collect(
     graph: &Graph,
     ids: &[Id],
-    number: &BTreeMap<Id, usize>,
     candidates: &[Candidate<'_>],
-    best: &[Option<CostSet>],
-    roots: &[Id],
+    chosen: &[Option<usize>],
+    roots: Vec<usize>,
 ) -> Option<Extracted> {
-    let roots: Vec<usize> = roots.iter().map(|&root| number[&graph.find(root)]).collect();
-    let mut needed: BTreeSet<usize> = BTreeSet::new();
-    let mut stack = roots.clone();
-    while let Some(class) = stack.pop() {
-        if needed.insert(class) {
-            stack.extend(&candidates[best[class].as_ref()?.node].args);
-        }
-    }
+    let (_, needed) = needs(candidates, chosen, &roots)?;
     let position: BTreeMap<usize, usize> = needed.iter().enumerate().map(|(i, &class)| (class, i)).collect();
     let mut out = Extracted { choices: Vec::new(), nodes: Vec::new(), roots: Vec::new() };
     for &class in &needed {
-        let candidate = &candidates[best[class].as_ref()?.node];
+        let candidate = &candidates[chosen[class]?];
         let op = candidate.node.op()?;
         let args = candidate.args.iter().map(|arg| position[arg]).collect();
         out.choices.push(Choice { op, args, attrs: attrs_of(graph, op, candidate.node) });

@@ -112,11 +112,6 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether the attribute is the flag `true`.
-    pub(crate) fn flag(&self, name: &str) -> bool {
-        matches!(self.attr(name), Some(Attr::Bool(true)))
-    }
-
     /// The specification of a contraction.
     pub(crate) fn spec(&self) -> Option<EinsumSpec> {
         match self.attr("spec") {

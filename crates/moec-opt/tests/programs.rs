@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use moec_ir::{Module, Op, print, read};
-use moec_opt::{Options, optimize};
+use moec_interp::{generate, run};
+use moec_ir::{Module, Op, Sizes, print, read};
+use moec_opt::{Numerics, Optimized, Options, optimize};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/opt")
@@ -13,6 +14,13 @@ fn folder() -> PathBuf {
 fn source(name: &str) -> Module {
     let path = folder().join(format!("{name}.moir"));
     read(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn optimized(name: &str) -> Optimized {
+    let optimized = optimize(&source(name), &Options::default()).unwrap();
+    assert_eq!(optimized.report.fallback, None, "{name}");
+    assert_eq!(optimized.report.limit, None, "{name} saturates");
+    optimized
 }
 
 fn names() -> Vec<String> {
@@ -24,25 +32,26 @@ fn names() -> Vec<String> {
     names
 }
 
+/// The largest difference between the outputs of two programs, relative to the largest element.
+fn difference(a: &Module, b: &Module, tokens: u64, seed: u64) -> f64 {
+    let sizes: Sizes = [("T".into(), tokens)].into();
+    let inputs = generate::inputs(a, &sizes, seed).unwrap();
+    let (a, b) = (run(a, &sizes, &inputs).unwrap(), run(b, &sizes, &inputs).unwrap());
+    let mut worst: f64 = 0.0;
+    for ((name, a), (other, b)) in a.iter().zip(&b) {
+        assert_eq!((name, &a.shape), (other, &b.shape));
+        let scale = a.data.iter().fold(1e-30f64, |scale, x| scale.max(x.abs()));
+        let apart = a.data.iter().zip(&b.data).map(|(x, y)| (x - y).abs() / scale);
+        worst = apart.fold(worst, |worst, x| if x.is_nan() { f64::NAN } else { worst.max(x) });
+    }
+    worst
+}
+
 #[test]
 fn optimised_text_is_as_expected() {
     let bless = std::env::var_os("MOEC_BLESS").is_some();
     for name in names() {
-        let start = std::time::Instant::now();
-        let optimized = optimize(&source(&name), &Options::default()).unwrap();
-        let r = &optimized.report;
-        eprintln!(
-            "{name}: {:?} nodes {} classes {} iters {} limit {:?} fallback {:?} {:.1}us -> {:.1}us",
-            start.elapsed(),
-            r.nodes,
-            r.classes,
-            r.iterations,
-            r.limit,
-            r.fallback,
-            r.seconds_before() * 1e6,
-            r.seconds_after() * 1e6
-        );
-        let found = print(&optimized.module);
+        let found = print(&optimized(&name).module);
         let path = folder().join(format!("{name}.opt.moir"));
         if bless {
             std::fs::write(&path, &found).unwrap();
@@ -50,5 +59,115 @@ fn optimised_text_is_as_expected() {
         let expected = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(found == expected, "{name}: expected\n{expected}\nfound\n{found}");
     }
-    let _ = Op::ALL;
+}
+
+#[test]
+fn optimised_programs_compute_the_same() {
+    for name in names() {
+        let (before, after) = (source(&name), optimized(&name).module);
+        for tokens in [0, 1, 5] {
+            let difference = difference(&before, &after, tokens, 7 + tokens);
+            assert!(difference < 1e-12, "{name} with {tokens} tokens: {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn optimised_programs_stay_as_they_are() {
+    for name in names() {
+        let once = optimized(&name).module;
+        let again = optimize(&once, &Options::default()).unwrap().module;
+        assert_eq!(print(&once), print(&again), "{name}");
+    }
+}
+
+/// Texts of optimised programs without the name of the module.
+fn body(name: &str) -> String {
+    print(&optimized(name).module).split_once('\n').map(|(_, body)| body.to_string()).unwrap()
+}
+
+#[test]
+fn equal_programs_come_out_equal() {
+    assert_eq!(body("s1_sum"), body("s1_stacked"));
+    assert_eq!(body("s2"), body("s2b"));
+    assert_eq!(body("s2_plain"), body("s2b_plain"));
+    assert_eq!(body("granite"), body("granite_fused"));
+}
+
+fn count(module: &Module, op: Op) -> usize {
+    module.nodes.iter().filter(|node| node.op == op).count()
+}
+
+#[test]
+fn dispatch_is_found() {
+    for (name, grouped) in [
+        ("s2", 3),
+        ("s2_plain", 3),
+        ("s2b", 3),
+        ("s2b_plain", 3),
+        ("granite", 3),
+        ("granite_fused", 3),
+        ("deepseek_v2", 3),
+        ("deepseek_v3", 3),
+        ("gpt_oss", 3),
+        ("s5", 3),
+    ] {
+        let optimized = optimized(name);
+        assert_eq!(count(&optimized.module, Op::GroupedMatmul), grouped, "{name}");
+        assert_eq!(count(&optimized.module, Op::Combine), 1, "{name}");
+        assert_eq!(count(&optimized.module, Op::TakePairs), 0, "{name}");
+        assert!(optimized.report.seconds_after() < optimized.report.seconds_before(), "{name}");
+    }
+}
+
+#[test]
+fn rules_above_the_class_are_off() {
+    let options = Options { numerics: Numerics::Bit, ..Options::default() };
+    let optimized = optimize(&source("s2"), &options).unwrap();
+    assert_eq!(count(&optimized.module, Op::Combine), 0);
+    let options = Options { ablate: vec!["sum_of_gated_is_combine".into()], ..Options::default() };
+    let optimized = optimize(&source("s2"), &options).unwrap();
+    assert_eq!(count(&optimized.module, Op::Combine), 0);
+}
+
+#[test]
+fn extracted_operations_name_their_rules() {
+    let optimized = optimized("s2");
+    let named = optimized.module.nodes.iter().zip(&optimized.report.after);
+    for (node, report) in named {
+        match node.op {
+            Op::Combine => assert_eq!(report.rule, Some("sum_of_gated_is_combine")),
+            Op::GroupedMatmul => assert_eq!(report.rule, Some("pairs_of_contraction")),
+            Op::Input | Op::Weight | Op::TopK => assert_eq!(report.rule, None),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn limits_end_saturation_with_a_valid_program() {
+    for (nodes, iterations) in [(1, 40), (90, 40), (50_000, 1), (50_000, 3), (50_000, 0)] {
+        let options = Options { limits: moec_opt::Limits { nodes, iterations }, ..Options::default() };
+        let source = source("s2b");
+        let optimized = optimize(&source, &options).unwrap();
+        assert!(optimized.report.limit.is_some());
+        assert!(difference(&source, &optimized.module, 4, 3) < 1e-12);
+    }
+}
+
+#[test]
+fn random_programs_compute_the_same() {
+    let options = generate::Options { moe: true, ..generate::Options::default() };
+    for seed in 0..150 {
+        let before = generate::module(seed, &options);
+        let after = optimize(&before, &Options::default()).unwrap();
+        assert_eq!(after.report.fallback, None, "seed {seed}\n{}", print(&before));
+        let difference = difference(&before, &after.module, 5, seed);
+        assert!(
+            difference < 1e-9,
+            "seed {seed}: {difference:e}\n{}\n{}",
+            print(&before),
+            print(&after.module)
+        );
+    }
 }

@@ -4,7 +4,7 @@ use egg::Id;
 use moec_ir::{Dim, EinsumSpec, Op};
 
 use super::{one, rules};
-use crate::term::{Found, Term, View, inverse};
+use crate::term::{Found, Term, View, inverse, leading};
 
 rules! {
     /// A contraction of a transposed operand.
@@ -20,6 +20,8 @@ rules! {
     gather_of_contraction: Bit [Gather] if "one list of indices";
     /// A contraction whose result is split along axes of a weight contracts the split weight.
     split_of_contraction: Bit [Reshape] if "split axes belong to weights alone";
+    /// A contraction whose result has axes merged contracts operands with these axes merged.
+    merged_axes_of_contraction: Bit [Reshape] if "an operand has all merged axes or none";
     /// A contraction over merged axes is one over the axes that were merged.
     contraction_over_merged_axes: Reassociate [Einsum] if "the other operand is made of weights";
     /// `(x W) V = x (W V)` for weights.
@@ -136,7 +138,7 @@ fn gather_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
 
 /// For a reshape from `from` to `to` that splits axes and merges none: the axes of `to` that each
 /// axis of `from` becomes.
-fn splits(v: View<'_>, from: &[Dim], to: &[Dim]) -> Option<Vec<std::ops::Range<usize>>> {
+pub(super) fn parts(v: View<'_>, from: &[Dim], to: &[Dim]) -> Option<Vec<std::ops::Range<usize>>> {
     let mut start = 0;
     let mut ranges = Vec::new();
     for (i, size) in from.iter().enumerate() {
@@ -175,7 +177,7 @@ fn split(
 
 fn split_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let to = n.dims("shape");
-    let Some(ranges) = splits(v, v.shape(n.arg(0)), to) else { return Vec::new() };
+    let Some(ranges) = parts(v, v.shape(n.arg(0)), to) else { return Vec::new() };
     let inner = v.nodes(n.arg(0), Op::Einsum);
     inner
         .filter_map(|e| {
@@ -199,13 +201,56 @@ fn split_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         .collect()
 }
 
+fn merged_axes_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let to = n.dims("shape");
+    let Some(groups) = parts(v, to, v.shape(n.arg(0))) else { return Vec::new() };
+    let inner = v.nodes(n.arg(0), Op::Einsum);
+    inner
+        .filter_map(|e| {
+            let mut spec = e.spec()?;
+            let (mut a, mut b) = (v.term(e.arg(0))?, v.term(e.arg(1))?);
+            let result = spec.out.clone();
+            for (group, size) in groups.iter().zip(to).filter(|(group, _)| group.len() > 1) {
+                let letters = &result[group.clone()];
+                (a, spec.lhs) = merge(v, a, &spec.lhs, letters, size)?;
+                (b, spec.rhs) = merge(v, b, &spec.rhs, letters, size)?;
+                spec.out.retain(|l| !letters[1..].contains(l));
+            }
+            v.einsum(&spec, a, b)
+        })
+        .collect()
+}
+
+/// An operand with the axes of `letters` merged into the first of them, if it has them.
+fn merge(v: View<'_>, x: Term, own: &[u8], letters: &[u8], size: &Dim) -> Option<(Term, Vec<u8>)> {
+    let at: Vec<usize> = letters.iter().filter_map(|l| own.iter().position(|o| o == l)).collect();
+    if at.is_empty() {
+        return Some((x, own.to_vec()));
+    }
+    if at.len() < letters.len() {
+        return None;
+    }
+    // In place where they lie side by side, else in front.
+    let side_by_side = at.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+    let (order, first) = match side_by_side {
+        true => ((0..own.len()).collect(), at[0]),
+        false => (leading(&at, own.len()), 0),
+    };
+    let x = v.transpose(x, &order)?;
+    let mut shape = x.shape().to_vec();
+    shape.splice(first..first + at.len(), [size.clone()]);
+    let mut merged: Vec<u8> = order.iter().map(|&axis| own[axis]).collect();
+    merged.splice(first..first + at.len(), [letters[0]]);
+    Some((v.reshape(x, &shape)?, merged))
+}
+
 fn contraction_over_merged_axes(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let mut out = Vec::new();
     for (spec, a, b) in sides(n) {
         for merged in v.nodes(a, Op::Reshape).filter(|_| v.fixed(b) && !v.fixed(a)) {
             out.extend(one(|| {
                 let source = v.term(merged.arg(0))?;
-                let ranges = splits(v, v.shape(a), source.shape())?;
+                let ranges = parts(v, v.shape(a), source.shape())?;
                 let (mut spec, mut b) = (spec.clone(), v.term(b)?);
                 let before = spec.lhs.clone();
                 let mut lhs = Vec::new();

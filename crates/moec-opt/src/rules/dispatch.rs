@@ -19,15 +19,15 @@ rules! {
 }
 
 /// A sparse gate inside a bigger tensor.
-struct Gate {
+pub(super) struct Gate {
     /// `[tokens, slots]`.
-    weights: Term,
+    pub(super) weights: Term,
     /// `[tokens, slots]`.
-    index: Term,
+    pub(super) index: Term,
     /// How many experts there are.
-    experts: Dim,
+    pub(super) experts: Dim,
     /// The axis of the bigger tensor that is the gate's tokens.
-    tokens: usize,
+    pub(super) tokens: usize,
 }
 
 /// The ways in which a class is a sparse gate along `axis` that repeats along all axes but one.
@@ -105,7 +105,7 @@ fn combine(v: View<'_>, gate: Gate, y: Term, axis: usize) -> Option<Term> {
 const FACTORS: usize = 3;
 
 /// The ways in which a class is a sparse gate along `axis` times something.
-fn gated(v: View<'_>, class: Id, axis: usize, factors: usize) -> Vec<(Gate, Term)> {
+pub(super) fn gated(v: View<'_>, class: Id, axis: usize, factors: usize) -> Vec<(Gate, Term)> {
     let mut found = Vec::new();
     for product in v.nodes(class, Op::Mul) {
         let (a, b) = (product.arg(0), product.arg(1));

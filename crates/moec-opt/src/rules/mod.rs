@@ -13,6 +13,7 @@ mod contract;
 mod dispatch;
 mod gate;
 mod layout;
+mod nested;
 mod plan;
 mod pull;
 mod sink;
@@ -75,6 +76,7 @@ pub(crate) const RULES: &[Family] = &[
     Family { name: "contract", rules: contract::RULES },
     Family { name: "gate", rules: gate::RULES },
     Family { name: "dispatch", rules: dispatch::RULES },
+    Family { name: "nested", rules: nested::RULES },
     Family { name: "pull", rules: pull::RULES },
     Family { name: "plan", rules: plan::RULES },
 ];

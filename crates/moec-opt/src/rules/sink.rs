@@ -2,6 +2,7 @@
 
 use moec_ir::Op;
 
+use super::contract::parts;
 use super::{one, rules};
 use crate::term::{Found, Term, View, element_wise};
 
@@ -13,6 +14,8 @@ rules! {
     transpose_of_reduction: Bit [Transpose] if "not weights alone";
     /// A slice of a broadcast: of its operand, or a broadcast to a smaller shape.
     slice_of_broadcast: Bit [Slice];
+    /// Merged axes of a broadcast: merged in its operand, or repeated as one.
+    merged_axes_of_broadcast: Bit [Reshape] if "merged axes are all repeated or none is";
     /// A slice of a transpose is a transpose of a slice.
     slice_of_transpose: Bit [Slice];
 }
@@ -76,6 +79,34 @@ fn slice_of_transpose(v: View<'_>, n: Found<'_>) -> Vec<Term> {
                 let from = *perm.get(n.axis())?;
                 v.transpose(v.along(n, vec![v.term(inner.arg(0))?], from)?, &perm)
             })
+        })
+        .collect()
+}
+
+fn merged_axes_of_broadcast(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let to = n.dims("shape");
+    let inner = v.nodes(n.arg(0), Op::Broadcast);
+    inner
+        .filter_map(|inner| {
+            let groups = parts(v, to, inner.dims("shape"))?;
+            let map = inner.axes("map");
+            // The axes of the operand in the order of the result, group by group.
+            let (mut order, mut shape, mut merged) = (Vec::new(), Vec::new(), Vec::new());
+            for (axis, group) in groups.into_iter().enumerate() {
+                let own: Vec<usize> =
+                    group.clone().filter_map(|a| map.iter().position(|&m| m == a)).collect();
+                if own.is_empty() {
+                    continue;
+                }
+                if own.len() != group.len() {
+                    return None;
+                }
+                order.extend(own);
+                shape.push(to[axis].clone());
+                merged.push(axis);
+            }
+            let x = v.reshape(v.transpose(v.term(inner.arg(0))?, &order)?, &shape)?;
+            v.broadcast(x, &merged, to)
         })
         .collect()
 }
