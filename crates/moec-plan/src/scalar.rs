@@ -91,4 +91,61 @@ impl Scalars {
     pub fn dtype(&self, id: ScalarId) -> DType {
         self.types[id.0 as usize]
     }
+
+    /// The part of the program that `id` needs, in order, and what `id` is called there. For kernels
+    /// whose scalars do not all make sense over the same axes.
+    pub fn needed_by(&self, id: ScalarId) -> (Scalars, ScalarId) {
+        let mut needed = vec![false; self.list.len()];
+        needed[id.0 as usize] = true;
+        for at in (0..self.list.len()).rev() {
+            if needed[at] {
+                for operand in self.list[at].operands() {
+                    needed[operand.0 as usize] = true;
+                }
+            }
+        }
+        let mut part = Scalars::default();
+        let mut names = vec![ScalarId(0); self.list.len()];
+        for at in (0..self.list.len()).filter(|at| needed[*at]) {
+            let scalar = self.list[at].renamed(|id| names[id.0 as usize]);
+            names[at] = part.push(scalar, self.types[at]);
+        }
+        (part, names[id.0 as usize])
+    }
+}
+
+impl Scalar {
+    /// The operands, indices of a load included.
+    pub fn operands(&self) -> Vec<ScalarId> {
+        match self {
+            Scalar::Load(load) => {
+                let value = |(index, _): &(Index, Dim)| match index {
+                    Index::Value(id) => Some(*id),
+                    Index::Axis(_) => None,
+                };
+                load.terms.iter().filter_map(value).collect()
+            }
+            Scalar::Apply(_, args) => args.clone(),
+            Scalar::Cast(_, arg) | Scalar::InRange(arg, _) => vec![*arg],
+            Scalar::Iota(_) | Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => Vec::new(),
+        }
+    }
+
+    /// The same scalar with its operands called otherwise.
+    pub fn renamed(&self, name: impl Fn(ScalarId) -> ScalarId) -> Scalar {
+        match self {
+            Scalar::Load(load) => {
+                let index = |index: &Index| match index {
+                    Index::Value(id) => Index::Value(name(*id)),
+                    Index::Axis(axis) => Index::Axis(*axis),
+                };
+                let terms = load.terms.iter().map(|(i, stride)| (index(i), stride.clone())).collect();
+                Scalar::Load(Load { buffer: load.buffer, offset: load.offset.clone(), terms })
+            }
+            Scalar::Apply(op, args) => Scalar::Apply(*op, args.iter().map(|arg| name(*arg)).collect()),
+            Scalar::Cast(to, arg) => Scalar::Cast(*to, name(*arg)),
+            Scalar::InRange(arg, size) => Scalar::InRange(name(*arg), size.clone()),
+            Scalar::Iota(_) | Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => self.clone(),
+        }
+    }
 }

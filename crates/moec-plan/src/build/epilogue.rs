@@ -128,7 +128,6 @@ impl Axes<'_> {
         let mut to = Scalars::default();
         let mut renamed: Vec<ScalarId> = Vec::new();
         for (scalar, &dtype) in from.list.iter().zip(&from.types) {
-            let of = |id: &ScalarId| renamed[id.0 as usize];
             let carried = match scalar {
                 Scalar::Load(load) => match self.carry_load(load, &renamed)? {
                     Some(load) => Scalar::Load(load),
@@ -138,10 +137,7 @@ impl Axes<'_> {
                     Some(scalar) => scalar,
                     None => return Ok(None),
                 },
-                Scalar::Apply(op, args) => Scalar::Apply(*op, args.iter().map(of).collect()),
-                Scalar::Cast(to, arg) => Scalar::Cast(*to, of(arg)),
-                Scalar::InRange(arg, size) => Scalar::InRange(of(arg), size.clone()),
-                Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => scalar.clone(),
+                other => other.renamed(|id| renamed[id.0 as usize]),
             };
             renamed.push(to.push(carried, dtype));
         }

@@ -148,9 +148,10 @@ impl Planner<'_> {
         let ty = node.tensor();
         let mut coords = Coord::axes(ty.rank());
         let here = std::mem::replace(&mut coords[axis], Coord::axis(ty.rank()));
-        let len = self.shape(values)[axis].clone();
+        let (len, size) = (self.shape(values)[axis].clone(), &ty.shape[axis]);
         let body = |emitter: &mut Emitter<'_, '_>| {
             let chosen = emitter.at(index, &coords)?;
+            let chosen = emitter.in_range(chosen, size);
             let here = emitter.position(&here);
             let hit = emitter.apply(Op::Eq, &[chosen, here], DType::Bool);
             let value = emitter.wide(values, &coords)?;

@@ -136,17 +136,15 @@ impl Survey {
                 place[at] = Some(id);
                 continue;
             }
-            let mut places: Vec<Option<ValueId>> =
-                self.users[at].iter().map(|user| place[user.index()]).collect();
-            places.sort();
-            places.dedup();
-            let several = self.output[at] || places.len() != 1 || places[0].is_none();
+            let mut places = self.users[at].iter().map(|user| place[user.index()]);
+            let one = places.next().flatten();
+            let several = self.output[at] || one.is_none() || places.any(|other| other != one);
             let gathered_by_products = node.op == Op::TakeRows
                 && self.users[at].iter().all(|user| module.node(*user).op == Op::GroupedMatmul);
             if several && self.cost[at] > CHEAP && !gathered_by_products {
                 self.keep[at] = true;
             }
-            place[at] = if self.keep[at] { Some(id) } else { places[0].filter(|_| !several) };
+            place[at] = if self.keep[at] { Some(id) } else { one.filter(|_| !several) };
         }
     }
 
