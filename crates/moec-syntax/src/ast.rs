@@ -2,7 +2,7 @@
 //!
 //! A name that starts with a capital is a dim, one that starts lower-case a value; the parser has told them apart.
 //! Brackets of any depth are bounded: no tree is higher than [`MAX_HEIGHT`], so plain recursion over it is safe.
-//! The nodes of expressions are in [`expr`]. Nothing here knows types, sizes or operations.
+//! The nodes of expressions are in `ast/expr.rs`. Nothing here knows types, sizes or operations.
 
 mod expr;
 

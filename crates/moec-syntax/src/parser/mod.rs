@@ -4,6 +4,7 @@
 //! happened in skips to its end and goes on. Brackets balance (see `layout`), so skipping never runs away.
 //! Recursion is bounded by the number of open brackets and by [`MAX_HEIGHT`].
 
+mod args;
 mod exprs;
 mod items;
 mod numbers;
