@@ -1,54 +1,85 @@
-//! Values of run-time symbols from the sizes of real tensors.
+//! How run-time symbols follow from the shapes of inputs: each is an axis of its own, or the only
+//! unknown factor of one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::{Dim, DimKind, DimTable, IrError, Sizes};
 
+/// The only symbol of `axis` that `known` lacks, if it occurs once.
+fn unknown<'d>(axis: &'d Dim, known: impl Fn(&Arc<str>) -> bool) -> Option<&'d Arc<str>> {
+    let mut open = axis.symbols().iter().filter(|s| !known(s));
+    let symbol = open.next()?;
+    open.next().is_none().then_some(symbol)
+}
+
 impl DimTable {
-    /// Finds the run-time symbols from equations `size = value`, by exact division, and from them
-    /// every other symbol; checks all equations and facts. Errors name the size that does not fit.
-    pub fn solve(&self, equations: &[(&Dim, u64)]) -> Result<Sizes, IrError> {
+    /// The symbols whose value follows from the sizes of `axes`, sized and derived ones included.
+    pub fn determined_by(&self, axes: &[Dim]) -> BTreeSet<Arc<str>> {
+        let mut known: BTreeSet<Arc<str>> = self.sized().keys().cloned().collect();
+        loop {
+            let before = known.len();
+            for axis in axes {
+                if let Some(symbol) = unknown(axis, |s| known.contains(s)) {
+                    known.insert(symbol.clone());
+                }
+            }
+            for decl in self.decls() {
+                if let DimKind::Derived(expr) = &decl.kind
+                    && expr.symbols().iter().all(|s| known.contains(s))
+                {
+                    known.insert(decl.name.clone());
+                }
+            }
+            if known.len() == before {
+                return known;
+            }
+        }
+    }
+
+    /// Values for every symbol, from the sizes that `axes` of the inputs have: run-time symbols are
+    /// found by exact division, derived ones computed, facts and all axes checked.
+    pub fn solve(&self, axes: &[(Dim, u64)]) -> Result<Sizes, IrError> {
         let mut known = self.sized().clone();
         loop {
             let before = known.len();
-            for (dim, value) in equations {
-                let rest = dim.substitute(&known)?;
-                let [symbol] = rest.symbols() else { continue };
-                let whole =
-                    |n: u64| IrError::Dim(format!("{value} is not a multiple of {n}, as {dim} must be"));
-                if rest.coefficient() == 0 || value % rest.coefficient() != 0 {
-                    return Err(whole(rest.coefficient()));
+            for (axis, size) in axes {
+                let Some(symbol) = unknown(axis, |s| known.contains_key(s)).cloned() else { continue };
+                let symbol_dim = Dim::symbol(&symbol);
+                let Some(rest) = axis.divided_by(&symbol_dim) else { continue };
+                let rest = rest.eval(&known)?;
+                if rest == 0 {
+                    continue;
                 }
-                known.insert(symbol.clone(), value / rest.coefficient());
+                if !size.is_multiple_of(rest) {
+                    return Err(IrError::Dim(format!(
+                        "the axis {axis} has {size} elements, which is no multiple of {rest}"
+                    )));
+                }
+                known.insert(symbol, size / rest);
+            }
+            for decl in self.decls() {
+                if let DimKind::Derived(expr) = &decl.kind
+                    && !known.contains_key(&decl.name)
+                    && expr.symbols().iter().all(|s| known.contains_key(s))
+                {
+                    known.insert(decl.name.clone(), expr.eval(&known)?);
+                }
             }
             if known.len() == before {
                 break;
             }
         }
         let sizes = self.bind(&known)?;
-        for (dim, value) in equations {
-            let found = dim.eval(&sizes)?;
-            if found != *value {
-                return Err(IrError::Dim(format!("an axis {dim} has {value} elements, expected {found}")));
+        for (axis, size) in axes {
+            let expected = axis.eval(&sizes)?;
+            if expected != *size {
+                return Err(IrError::Dim(format!(
+                    "an axis {axis} has {size} elements, expected {expected}"
+                )));
             }
         }
         Ok(sizes)
-    }
-
-    /// Whether equations for `dims` can determine every run-time symbol; the first that they cannot.
-    pub fn undetermined(&self, dims: &[&Dim]) -> Option<&str> {
-        let mut known = self.sized().clone();
-        loop {
-            let before = known.len();
-            for dim in dims {
-                if let Ok([symbol]) = dim.substitute(&known).as_ref().map(Dim::symbols) {
-                    known.insert(symbol.clone(), 1);
-                }
-            }
-            if known.len() == before {
-                break;
-            }
-        }
-        let missing = |d: &&crate::DimDecl| d.kind == DimKind::Runtime && !known.contains_key(&d.name);
-        self.decls().iter().find(missing).map(|d| &*d.name)
     }
 }
 
@@ -57,19 +88,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn symbols_follow_from_axes() {
-        let mut dims = DimTable::default();
-        let t = dims.declare("T", DimKind::Runtime).unwrap();
-        let n = dims.declare("N", DimKind::Runtime).unwrap();
-        dims.declare("H", DimKind::Sized(4)).unwrap();
-        let tn = t.times(&n).unwrap().times(&Dim::constant(2)).unwrap();
-        assert_eq!(dims.undetermined(&[&tn]), Some("T"));
-        assert_eq!(dims.undetermined(&[&tn, &n]), None);
-        let sizes = dims.solve(&[(&tn, 30), (&n, 5), (&Dim::symbol("H"), 4)]).unwrap();
-        assert_eq!(sizes["T"], 3);
-        assert!(dims.solve(&[(&tn, 31), (&n, 5)]).unwrap_err().to_string().contains("multiple"));
-        assert!(dims.solve(&[(&t, 3), (&n, 5), (&Dim::symbol("H"), 5)]).is_err());
-        assert!(dims.solve(&[(&t, 3), (&t, 4), (&n, 5)]).unwrap_err().to_string().contains("expected 3"));
-        assert!(dims.solve(&[(&tn, 0), (&n, 0)]).is_err(), "0 = 0 * T leaves T open");
+    fn runtime_symbols_follow_from_axes() {
+        let mut table = DimTable::default();
+        for (name, kind) in
+            [("H", DimKind::Sized(4)), ("N", DimKind::Runtime), ("T", DimKind::Runtime)]
+        {
+            table.declare(name, kind).unwrap();
+        }
+        let n = Dim::symbol("N");
+        let twice = n.times(&Dim::constant(2)).unwrap();
+        let both = n.times(&Dim::symbol("T")).unwrap();
+        assert_eq!(table.determined_by(&[both.clone()]).len(), 1, "H alone");
+        assert_eq!(table.determined_by(&[both.clone(), twice.clone()]).len(), 3);
+        let sizes = table.solve(&[(both, 15), (twice.clone(), 6)]).unwrap();
+        assert_eq!((sizes["N"], sizes["T"], sizes["H"]), (3, 5, 4));
+        assert!(table.solve(&[(twice, 7)]).is_err());
     }
 }
