@@ -114,8 +114,7 @@ fn weighted_sum_of_flattened_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     for product in v.nodes(n.arg(0), Op::Mul).filter(|_| n.axis() == 1) {
         let (a, b) = (product.arg(0), product.arg(1));
         for (weights, sums) in [(a, b), (b, a)] {
-            for (source, map) in v.expansions(weights).into_iter().filter(|(_, map)| *map == [0, 1]) {
-                debug_assert_eq!(map.len(), v.rank(source));
+            for (source, _) in v.expansions(weights).into_iter().filter(|(_, map)| *map == [0, 1]) {
                 for [plan, own, rows] in flattened_combines(v, sums) {
                     out.extend(one(|| {
                         let ones = matches!(&own.kind, crate::term::TermKind::Class(id) if v.is(*id, 1.0));

@@ -12,6 +12,8 @@ rules! {
     pairs_of_element_wise: Bit [TakePairs];
     /// Pairs of a broadcast: rows by token, by expert, by pair, or the same for all.
     pairs_of_broadcast: Bit [TakePairs];
+    /// Pairs of a sparse gate by the plan of its own indices are its values.
+    pairs_of_own_gate: Bit [TakePairs] if "the plan is that of the gate's indices";
     /// Pairs of a transpose that keeps experts and tokens in front.
     pairs_of_transpose: Bit [TakePairs] if "experts and tokens stay first";
     /// Pairs of a contraction with weights of experts are a grouped product.
@@ -89,6 +91,22 @@ fn pairs_of_broadcast(v: View<'_>, n: Found<'_>) -> Vec<Term> {
             v.broadcast(x, &map, &row_shape(v, n, b.dims("shape"))?)
         })
         .collect()
+}
+
+fn pairs_of_own_gate(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let mut out = Vec::new();
+    if v.rank(n.arg(1)) != 2 {
+        return out;
+    }
+    for (source, _) in v.expansions(n.arg(1)).into_iter().filter(|(_, map)| *map == [1, 0]) {
+        for d in v.nodes(source, Op::Densify).filter(|d| d.axis() == 1) {
+            let own = |p: &Found<'_>| v.graph.find(p.arg(0)) == v.graph.find(d.arg(1));
+            if v.nodes(n.arg(0), Op::Plan).any(|p| own(&p)) {
+                out.extend(one(|| take(v, n, Op::TakeSlots, v.term(d.arg(0))?)));
+            }
+        }
+    }
+    out
 }
 
 fn pairs_of_transpose(v: View<'_>, n: Found<'_>) -> Vec<Term> {
