@@ -4,7 +4,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value};
 use moec_ir::Dim;
 
 use super::context::Cx;
@@ -37,14 +37,7 @@ impl Cx<'_, '_> {
         self.b.block_params(exit).to_vec()
     }
 
-    fn next_round(
-        &mut self,
-        i: Value,
-        end: Value,
-        carried: &[Value],
-        round: cranelift_codegen::ir::Block,
-        exit: cranelift_codegen::ir::Block,
-    ) {
+    fn next_round(&mut self, i: Value, end: Value, carried: &[Value], round: Block, exit: Block) {
         let more = self.below(i, end);
         let again = arguments([i].iter().chain(carried));
         self.b.ins().brif(more, round, &again, exit, &again[1..]);
@@ -112,12 +105,7 @@ impl Cx<'_, '_> {
 
     /// All of `0..len` in rounds of `width` while there are so many, then in narrower ones. `body`
     /// emits one round from `i` on and is called once for each width, of `widths` descending to 1.
-    pub(super) fn split(
-        &mut self,
-        len: &Dim,
-        widths: &[u64],
-        mut body: impl FnMut(&mut Self, u64, Value),
-    ) {
+    pub(super) fn split(&mut self, len: &Dim, widths: &[u64], mut body: impl FnMut(&mut Self, u64, Value)) {
         let known = self.known(len);
         let len = self.size(len);
         self.split_value(len, known, widths, &mut body);
@@ -162,17 +150,35 @@ impl Cx<'_, '_> {
         body: impl FnOnce(&mut Self, &[Value]),
     ) {
         let sizes: Vec<Value> = shape.iter().map(|dim| self.size(dim)).collect();
-        let moving: Vec<usize> = (0..shape.len()).filter(|&i| self.known(&shape[i]) != Some(1)).collect();
+        let moving = self.moving(shape);
         let first = self.decompose(begin, &sizes, &moving);
         self.range(begin, end, 1, &first, |cx, _, current| {
-            let zero = cx.int(0);
-            let mut index = vec![zero; shape.len()];
-            for (&axis, &value) in moving.iter().zip(current) {
-                index[axis] = value;
-            }
+            let index = cx.spread(shape.len(), &moving, current);
             body(cx, &index);
             cx.next_point(&sizes, &moving, current)
         });
+    }
+
+    /// The indices of point `number` of `shape` in row-major order.
+    pub(super) fn point(&mut self, shape: &[Dim], number: Value) -> Vec<Value> {
+        let sizes: Vec<Value> = shape.iter().map(|dim| self.size(dim)).collect();
+        let moving = self.moving(shape);
+        let index = self.decompose(number, &sizes, &moving);
+        self.spread(shape.len(), &moving, &index)
+    }
+
+    /// The axes that have more than one index, as far as is known now.
+    fn moving(&self, shape: &[Dim]) -> Vec<usize> {
+        (0..shape.len()).filter(|&axis| self.known(&shape[axis]) != Some(1)).collect()
+    }
+
+    /// The indices of all axes, from those of the moving ones.
+    fn spread(&mut self, rank: usize, moving: &[usize], values: &[Value]) -> Vec<Value> {
+        let mut index = vec![self.int(0); rank];
+        for (&axis, &value) in moving.iter().zip(values) {
+            index[axis] = value;
+        }
+        index
     }
 
     /// The indices of point number `number`, along the axes `moving`.

@@ -16,7 +16,9 @@ use super::scalar::Program;
 
 /// Items: the points of all axes but the last.
 pub(super) fn work(cx: &mut Cx<'_, '_>, map: &Map) -> Work {
-    Work::rows(cx, &map.shape, map.scalars.list.len())
+    let mut work = Work::rows(cx, &map.shape);
+    work.scale(cx, map.scalars.list.len());
+    work
 }
 
 pub(super) fn emit(cx: &mut Cx<'_, '_>, map: &Map, begin: Value, end: Value) {

@@ -55,7 +55,6 @@ impl<'p> Program<'p> {
     ) -> Program<'p> {
         let count = scalars.list.len();
         let mut depends = vec![0; count];
-        let mut needed = vec![false; count];
         for (at, scalar) in scalars.list.iter().enumerate() {
             let own = match scalar {
                 Scalar::Load(load) => load.terms.iter().fold(0, |bits, (index, _)| match index {
@@ -68,20 +67,10 @@ impl<'p> Program<'p> {
             };
             depends[at] = operands(scalar).iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
         }
-        for root in roots {
-            needed[root.0 as usize] = true;
-        }
-        for at in (0..count).rev() {
-            if needed[at] {
-                for id in operands(&scalars.list[at]) {
-                    needed[id.0 as usize] = true;
-                }
-            }
-        }
         let mut program = Program {
             scalars,
             depends: depends.into(),
-            needed: needed.into(),
+            needed: needed(scalars, roots).into(),
             index: vec![None; axes],
             order: Vec::new(),
             vector: None,
@@ -124,30 +113,34 @@ impl<'p> Program<'p> {
         }
     }
 
-    /// This point with another index along `axis`, to store at.
-    pub(super) fn moved(&self, axis: usize, index: Value) -> Program<'p> {
-        let mut moved = self.clone();
-        if moved.index[axis].replace(index).is_none() {
-            moved.order.push(axis);
+    /// This point with `axis` at another index, to access a [`Store`]'s place only.
+    pub(super) fn at(&self, axis: usize, index: Value) -> Program<'p> {
+        let mut at = self.clone();
+        if at.index[axis].replace(index).is_none() {
+            at.order.push(axis);
         }
-        moved
+        at
+    }
+
+    /// This point with `axis` at this index, or at four from this one on, to store at only.
+    pub(super) fn placed(&self, axis: usize, index: Value, lanes: Lanes) -> Program<'p> {
+        let mut placed = self.at(axis, index);
+        placed.vector = (lanes == Lanes::X4).then_some(axis);
+        placed
+    }
+
+    /// What lies where [`store`](Self::store) would store.
+    pub(super) fn stored(&self, cx: &mut Cx<'_, '_>, out: &Store) -> Datum {
+        let moving = out.strides.iter().enumerate().filter(|(_, stride)| !stride.is(0));
+        let terms = moving.map(|(axis, stride)| (Index::Axis(axis), stride.clone())).collect();
+        let load = Load { buffer: out.buffer, offset: out.offset.clone(), terms };
+        let lanes = if self.vector.is_some() { Lanes::X4 } else { Lanes::Scalar };
+        self.load(cx, &load, lanes)
     }
 
     /// Whether a wanted scalar depends on `axis`.
     pub(super) fn uses(&self, axis: usize) -> bool {
         self.needed.iter().zip(self.depends.iter()).any(|(needed, bits)| *needed && bits & 1 << axis != 0)
-    }
-
-    /// Whether some wanted load is contiguous along `axis`.
-    pub(super) fn contiguous(&self, cx: &Cx<'_, '_>, axis: usize) -> bool {
-        let mut wanted = self.scalars.list.iter().zip(self.needed.iter()).filter(|(_, needed)| **needed);
-        wanted.any(|(scalar, _)| match scalar {
-            Scalar::Load(load) => load
-                .terms
-                .iter()
-                .any(|(index, stride)| *index == Index::Axis(axis) && cx.known(stride) == Some(1)),
-            _ => false,
-        })
     }
 
     /// The value of a wanted scalar, all of whose axes are bound.
@@ -213,6 +206,10 @@ impl<'p> Program<'p> {
         match &self.scalars.list[at] {
             Scalar::Load(load) => self.load(cx, load, lanes),
             Scalar::Iota(axis) => self.iota(cx, *axis, lanes),
+            Scalar::Size(dim) => {
+                let size = cx.size(dim);
+                Datum::number(Lanes::Scalar, cx.b.ins().ireduce(I32, size))
+            }
             Scalar::Const(dtype, number) => cx.constant(*dtype, *number),
             Scalar::Apply(op, args) => {
                 let data: Vec<Datum> = args
@@ -294,10 +291,9 @@ impl<'p> Program<'p> {
         if lanes == Lanes::Scalar {
             return load_element(cx, dtype, lanes, address);
         }
-        let steps = load
-            .terms
-            .iter()
-            .any(|(index, stride)| matches!(index, Index::Axis(axis) if self.vector == Some(*axis)) && cx.known(stride) == Some(1));
+        let steps = load.terms.iter().any(|(index, stride)| {
+            matches!(index, Index::Axis(axis) if self.vector == Some(*axis)) && cx.known(stride) == Some(1)
+        });
         if by_lane.is_empty() {
             return load_element(cx, dtype, lanes, address);
         }
@@ -316,6 +312,32 @@ impl<'p> Program<'p> {
     }
 }
 
+/// Which scalars are computed for the sake of `roots`.
+fn needed(scalars: &Scalars, roots: &[ScalarId]) -> Vec<bool> {
+    let mut needed = vec![false; scalars.list.len()];
+    for root in roots {
+        needed[root.0 as usize] = true;
+    }
+    for at in (0..needed.len()).rev() {
+        if needed[at] {
+            for id in operands(&scalars.list[at]) {
+                needed[id.0 as usize] = true;
+            }
+        }
+    }
+    needed
+}
+
+/// Whether some load for the sake of `root` is contiguous along `axis`.
+pub(super) fn contiguous(cx: &Cx<'_, '_>, scalars: &Scalars, root: ScalarId, axis: usize) -> bool {
+    let needed = needed(scalars, &[root]);
+    let along = |(index, stride): &(Index, Dim)| *index == Index::Axis(axis) && cx.known(stride) == Some(1);
+    scalars.list.iter().zip(needed).any(|(scalar, needed)| match scalar {
+        Scalar::Load(load) => needed && load.terms.iter().any(along),
+        _ => false,
+    })
+}
+
 /// What a scalar is computed from.
 pub(super) fn operands(scalar: &Scalar) -> Vec<ScalarId> {
     match scalar {
@@ -329,12 +351,12 @@ pub(super) fn operands(scalar: &Scalar) -> Vec<ScalarId> {
             .collect(),
         Scalar::Apply(_, args) => args.clone(),
         Scalar::Cast(_, x) | Scalar::InRange(x, _) => vec![*x],
-        Scalar::Iota(_) | Scalar::Const(..) | Scalar::Accumulator(_) => Vec::new(),
+        Scalar::Iota(_) | Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => Vec::new(),
     }
 }
 
 /// `x` where it lies in `0..size`; elsewhere 0, and a fault.
-fn in_range(cx: &mut Cx<'_, '_>, x: Datum, size: &Dim) -> Datum {
+pub(super) fn in_range(cx: &mut Cx<'_, '_>, x: Datum, size: &Dim) -> Datum {
     let lanes = x.lanes;
     let value = cx.value(x);
     // As unsigned numbers the negative ones are 2^31 or more: one comparison for both ends.

@@ -1,0 +1,184 @@
+//! The entry points: each walks the steps of its phase.
+//!
+//! ```text
+//! for each step
+//!   items, cost of one                      from the sizes
+//!   if items > 0
+//!     items <= grain: kernel(frame, 0, 0, items)
+//!     else:           frame.parallel(host, kernel, frame, items, grain)
+//!   if it can fault and the fault word is set: return step + 1
+//! return 0
+//! ```
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Signature, Value};
+use moec_ir::Dim;
+use moec_plan::{Kernel, Scalar, Scalars, Step, abi};
+
+use super::context::Cx;
+use super::{group, map, pack, product, reduce, row, scatter_add};
+
+/// Cost of a range of items that is worth handing to another thread: some microseconds. In this
+/// crate's tests everything is split.
+const GRAIN_COST: i64 = if cfg!(test) { 1 } else { 1 << 15 };
+
+/// How much there is to do in a step, as emitted in its driver.
+pub(super) struct Work {
+    /// Number of items; 0 if there is nothing to do.
+    pub(super) items: Value,
+    /// Rough cost of one, in simple operations on elements; at least 1 if there are any.
+    pub(super) cost: Value,
+}
+
+impl Work {
+    /// One item for each point of `shape`.
+    pub(super) fn points(cx: &mut Cx<'_, '_>, shape: &[Dim]) -> Work {
+        Work { items: cx.product(shape), cost: cx.int(1) }
+    }
+
+    /// One item for each row along the last axis; none if rows are empty.
+    pub(super) fn rows(cx: &mut Cx<'_, '_>, shape: &[Dim]) -> Work {
+        let Some((last, outer)) = shape.split_last() else {
+            return Work::points(cx, shape);
+        };
+        let mut work = Work::points(cx, outer);
+        work.only_if(cx, last);
+        work.times(cx, last);
+        work
+    }
+
+    /// No items if the size is zero.
+    pub(super) fn only_if(&mut self, cx: &mut Cx<'_, '_>, dim: &Dim) {
+        let size = cx.size(dim);
+        let zero = cx.int(0);
+        self.items = cx.b.ins().select(size, self.items, zero);
+    }
+
+    /// Each item costs so many times as much.
+    pub(super) fn times(&mut self, cx: &mut Cx<'_, '_>, dim: &Dim) {
+        let size = cx.size(dim);
+        self.cost = cx.b.ins().imul(self.cost, size);
+    }
+
+    /// Each item costs so many times as much.
+    pub(super) fn scale(&mut self, cx: &mut Cx<'_, '_>, by: usize) {
+        self.cost = cx.b.ins().imul_imm_u(self.cost, by.max(1) as i64);
+    }
+}
+
+/// Emits the entry point that runs `steps` by `kernels`.
+pub(super) fn emit(cx: &mut Cx<'_, '_>, steps: &[Step], kernels: &[FuncRef], parallel: Signature) {
+    let parallel = cx.b.import_signature(parallel);
+    let frame = cx.parameter(0);
+    let faulted = cx.b.create_block();
+    cx.b.append_block_param(faulted, I64);
+    for (number, (step, &kernel)) in steps.iter().zip(kernels).enumerate() {
+        let mut work = work(cx, &step.kernel);
+        refuse_empty_sizes(cx, &step.kernel, &mut work);
+        cx.when(work.items, |cx| {
+            let budget = cx.int(GRAIN_COST);
+            let one = cx.int(1);
+            let cost = cx.b.ins().umax(work.cost, one);
+            let grain = cx.b.ins().udiv(budget, cost);
+            let grain = cx.b.ins().umax(grain, one);
+            let many = cx.below(grain, work.items);
+            cx.either(
+                many,
+                |cx| {
+                    let host = cx.frame_field(abi::offset::HOST);
+                    let callee = cx.frame_field(abi::offset::PARALLEL);
+                    let address = cx.b.ins().func_addr(I64, kernel);
+                    let args = [host, address, frame, work.items, grain];
+                    cx.b.ins().call_indirect(parallel, callee, &args);
+                },
+                |cx| {
+                    let zero = cx.int(0);
+                    cx.b.ins().call(kernel, &[frame, zero, zero, work.items]);
+                },
+            );
+        });
+        if can_fault(&step.kernel) {
+            let word = cx.frame_field(abi::offset::FAULT);
+            let fault = cx.load(I64, word, 0);
+            let result = cx.int(number as i64 + 1);
+            let next = cx.b.create_block();
+            cx.b.ins().brif(fault, faulted, &[result.into()], next, &[]);
+            cx.b.switch_to_block(next);
+        }
+    }
+    let done = cx.int(0);
+    cx.b.ins().return_(&[done]);
+    cx.b.switch_to_block(faulted);
+    let result = cx.b.block_params(faulted)[0];
+    cx.b.ins().return_(&[result]);
+}
+
+fn work(cx: &mut Cx<'_, '_>, kernel: &Kernel) -> Work {
+    match kernel {
+        Kernel::Map(map) => map::work(cx, map),
+        Kernel::Reduce(reduce) => reduce::work(cx, reduce),
+        Kernel::Row(op) => row::work(cx, op),
+        Kernel::ScatterAdd(scatter) => scatter_add::work(cx, scatter),
+        Kernel::Group(_) => group::work(cx),
+        Kernel::Pack(pack) => pack::work(cx, pack),
+        Kernel::Product(product) => product::work(cx, product),
+    }
+}
+
+/// The scalar program of a kernel that has one.
+fn scalars(kernel: &Kernel) -> Option<&Scalars> {
+    match kernel {
+        Kernel::Map(map) => Some(&map.scalars),
+        Kernel::Reduce(reduce) => Some(&reduce.scalars),
+        Kernel::Row(op) => Some(&op.scalars),
+        Kernel::ScatterAdd(scatter) => Some(&scatter.scalars),
+        Kernel::Product(product) => Some(&product.scalars),
+        Kernel::Group(_) | Kernel::Pack(_) => None,
+    }
+}
+
+/// The sizes that indices are checked against.
+fn checked_sizes(kernel: &Kernel) -> Vec<&Dim> {
+    let list = scalars(kernel).map_or(&[][..], |scalars| &scalars.list);
+    list.iter()
+        .filter_map(|scalar| match scalar {
+            Scalar::InRange(_, size) => Some(size),
+            _ => None,
+        })
+        .collect()
+}
+
+fn can_fault(kernel: &Kernel) -> bool {
+    matches!(kernel, Kernel::Group(_)) || !checked_sizes(kernel).is_empty()
+}
+
+/// Leaves no work to a kernel that checks an index against the size zero, and sets the fault word
+/// if it has a point where it would.
+fn refuse_empty_sizes(cx: &mut Cx<'_, '_>, kernel: &Kernel, work: &mut Work) {
+    let sizes = checked_sizes(kernel);
+    let open: Vec<&Dim> = sizes.into_iter().filter(|size| cx.known(size).is_none_or(|n| n == 0)).collect();
+    let Some((first, rest)) = open.split_first() else { return };
+    let mut least = cx.size(first);
+    for size in rest {
+        let size = cx.size(size);
+        least = cx.smaller(least, size);
+    }
+    let points = match kernel {
+        Kernel::Reduce(reduce) => {
+            let len = cx.size(&reduce.len);
+            // Without elements the result is that of nothing, and no index is looked at.
+            let one = cx.int(1);
+            least = cx.b.ins().select(len, least, one);
+            work.items
+        }
+        Kernel::ScatterAdd(scatter) => cx.product(scatter.outer.iter().chain([&scatter.count])),
+        _ => work.items,
+    };
+    let zero = cx.int(0);
+    let some = cx.below(zero, points);
+    let empty = cx.b.ins().icmp(IntCC::Equal, least, zero);
+    let fault = cx.b.ins().band(some, empty);
+    cx.when(fault, Cx::fault);
+    work.items = cx.b.ins().select(least, work.items, zero);
+}

@@ -1,0 +1,130 @@
+//! A routing plan by counting sort, one item.
+//!
+//! ```text
+//! scratch[e]  = 0                                       8 bytes for each expert
+//! for token, for slot       scratch[index] += 1
+//! for e                     offsets[e], scratch[e] = number of pairs before expert e
+//! for token, for slot       row = scratch[index]++
+//!                           expert[row], token[row], pair[row] = index, token, pair number
+//!                           rows[token] gets row, ascending, by insertion
+//! ```
+//!
+//! An index out of range is a fault and counts as expert 0, so that every place stays in bounds.
+
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use moec_ir::DType;
+use moec_plan::{Group, Scalar, ScalarId, Scalars};
+
+use super::context::Cx;
+use super::driver::Work;
+use super::scalar::{Program, in_range};
+
+/// One item; no experts and no tokens are work too: the first offset is written.
+pub(super) fn work(cx: &mut Cx<'_, '_>) -> Work {
+    Work::points(cx, &[])
+}
+
+pub(super) fn emit(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
+    let experts = cx.size(&group.experts);
+    cx.either(
+        experts,
+        |cx| sort(cx, group, worker),
+        |cx| {
+            let total = cx.product([&group.tokens, &group.slots]);
+            cx.when(total, Cx::fault);
+            let zero = cx.int(0);
+            let offsets = cx.base(group.out.offsets);
+            cx.store_index(zero, offsets, zero);
+        },
+    );
+}
+
+fn sort(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
+    let count = cx.scratch(worker);
+    let [experts, slots] = [&group.experts, &group.slots].map(|dim| cx.size(dim));
+    let zero = cx.int(0);
+    cx.each(zero, experts, |cx, e| {
+        let place = cx.element(count, e, 8);
+        cx.store(zero, place, 0);
+    });
+    each_pair(cx, group, |cx, _, _, expert| {
+        let place = cx.element(count, expert, 8);
+        let before = cx.load(I64, place, 0);
+        let after = cx.plus(before, 1);
+        cx.store(after, place, 0);
+    });
+    let offsets = cx.base(group.out.offsets);
+    let total = cx.range(zero, experts, 1, &[zero], |cx, e, sum| {
+        cx.store_index(sum[0], offsets, e);
+        let place = cx.element(count, e, 8);
+        let pairs = cx.load(I64, place, 0);
+        cx.store(sum[0], place, 0);
+        vec![cx.add(sum[0], pairs)]
+    });
+    cx.store_index(total[0], offsets, experts);
+
+    let [expert_of, token_of, pair_of, rows] =
+        [group.out.expert, group.out.token, group.out.pair, group.out.rows].map(|buffer| cx.base(buffer));
+    each_pair(cx, group, |cx, token, slot, expert| {
+        let place = cx.element(count, expert, 8);
+        let row = cx.load(I64, place, 0);
+        let next = cx.plus(row, 1);
+        cx.store(next, place, 0);
+        let first = cx.b.ins().imul(token, slots);
+        let pair = cx.add(first, slot);
+        cx.store_index(expert, expert_of, row);
+        cx.store_index(token, token_of, row);
+        cx.store_index(pair, pair_of, row);
+        let of_token = cx.element(rows, first, 4);
+        insert(cx, of_token, slot, row);
+    });
+}
+
+/// Every token, slot and expert, in order of pairs.
+fn each_pair(cx: &mut Cx<'_, '_>, group: &Group, body: impl FnOnce(&mut Cx<'_, '_>, Value, Value, Value)) {
+    let scalars = Scalars { list: vec![Scalar::Load(group.index.clone())], types: vec![DType::I32] };
+    let index = ScalarId(0);
+    let zero = cx.int(0);
+    let [tokens, slots] = [&group.tokens, &group.slots].map(|dim| cx.size(dim));
+    let program = Program::new(cx, &scalars, &[index], 2);
+    cx.each(zero, tokens, |cx, token| {
+        let mut row = program.clone();
+        row.bind(cx, 0, token);
+        cx.each(zero, slots, |cx, slot| {
+            let mut point = row.clone();
+            point.bind(cx, 1, slot);
+            let expert = point.datum(cx, index);
+            let expert = in_range(cx, expert, &group.experts);
+            let expert = cx.value(expert);
+            let expert = cx.b.ins().uextend(I64, expert);
+            body(cx, token, slot, expert);
+        });
+    });
+}
+
+/// Puts `row` in its place among the `count` ascending entries of `list`.
+fn insert(cx: &mut Cx<'_, '_>, list: Value, count: Value, row: Value) {
+    let [test, compare, shift, found] = [(); 4].map(|()| cx.b.create_block());
+    for block in [test, found] {
+        cx.b.append_block_param(block, I64);
+    }
+    cx.b.ins().jump(test, &[count.into()]);
+    cx.b.switch_to_block(test);
+    let place = cx.b.block_params(test)[0];
+    cx.b.ins().brif(place, compare, &[], found, &[place.into()]);
+
+    cx.b.switch_to_block(compare);
+    let before = cx.plus(place, -1);
+    let entry = cx.load_index(list, before);
+    let larger = cx.below(row, entry);
+    cx.b.ins().brif(larger, shift, &[], found, &[place.into()]);
+
+    cx.b.switch_to_block(shift);
+    cx.store_index(entry, list, place);
+    cx.b.ins().jump(test, &[before.into()]);
+
+    cx.b.switch_to_block(found);
+    let place = cx.b.block_params(found)[0];
+    cx.store_index(row, list, place);
+}

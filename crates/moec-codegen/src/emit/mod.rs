@@ -1,0 +1,166 @@
+//! Emission of a plan's functions.
+//!
+//! From the bottom: [`context`] is the function under construction, [`loops`] its loops,
+//! [`element`] the op table's element-wise meaning, [`scalar`] scalar programs; then one file for
+//! each kernel, whose head draws its loop nest, and [`driver`] for the entry points. What a kernel's
+//! items are is said twice in its file and nowhere else: `work` counts them in the driver, `emit`
+//! does a range of them. Knows plans, not where functions go: that is
+//! `compile`.
+
+mod argsort;
+mod context;
+mod cumsum;
+mod driver;
+mod element;
+mod fold;
+mod group;
+mod loops;
+mod map;
+mod pack;
+mod product;
+mod reduce;
+mod row;
+mod scalar;
+mod scatter_add;
+mod softmax;
+mod sort;
+mod top_k;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cranelift_codegen::ir::FuncRef;
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::types::I64;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_module::{FuncId, Module};
+use moec_ir::DType;
+use moec_plan::{Kernel, Phase, Plan, Step};
+
+use self::context::Cx;
+use crate::tile::{PANEL_COLUMNS, TileIsa, TileSpec};
+use crate::{CodeModule, CodegenError};
+
+/// The tiles of each element type, for 1, 2, .. rows.
+type TileIds = BTreeMap<DType, Vec<FuncId>>;
+
+/// The symbol of an entry point.
+pub(crate) fn entry_name(plan: &Plan, phase: Phase) -> String {
+    format!("{}_{}", plan.name, phase_name(phase))
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "load",
+        Phase::Run => "run",
+    }
+}
+
+/// Defines every function of `plan`: tiles, kernels, and the two entry points, which are exported.
+///
+/// # Errors
+/// `Function` if the plan breaks a guarantee, or if Cranelift refuses a function.
+pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<(), CodegenError> {
+    if plan.panel_columns != PANEL_COLUMNS as u64 {
+        let reason = format!("panels have {} columns, tiles {PANEL_COLUMNS}", plan.panel_columns);
+        return Err(CodegenError::Function { function: plan.name.to_string(), reason });
+    }
+    let tiles = define_tiles(module, plan)?;
+    for phase in [Phase::Load, Phase::Run] {
+        let steps = plan.steps(phase);
+        let kernels = steps
+            .iter()
+            .enumerate()
+            .map(|(number, step)| {
+                let name = format!("{}.{}{number}.{}", plan.name, phase_name(phase), step.name);
+                define_kernel(module, plan, &name, &step.kernel, &tiles)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        define_entry(module, plan, phase, steps, &kernels)?;
+    }
+    Ok(())
+}
+
+/// Every height of tile for every element type that a product of the plan meets.
+fn define_tiles<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<TileIds, CodegenError> {
+    let products = plan.load.iter().chain(&plan.run).filter_map(|step| match &step.kernel {
+        Kernel::Product(product) => Some(product),
+        _ => None,
+    });
+    let elements: BTreeSet<DType> = products
+        .flat_map(|product| &product.weights)
+        .map(|weight| plan.buffer(weight.buffer).dtype)
+        .collect();
+    let mut tiles = TileIds::new();
+    for element in elements {
+        let heights = (1..).map_while(|rows| TileSpec::find(TileIsa::Clif, element, rows));
+        let ids = heights.map(|tile| tile.define(module, false)).collect::<Result<Vec<_>, _>>()?;
+        if !ids.is_empty() {
+            tiles.insert(element, ids);
+        }
+    }
+    Ok(tiles)
+}
+
+fn define_kernel<M: Module>(
+    module: &mut CodeModule<M>,
+    plan: &Plan,
+    name: &str,
+    kernel: &Kernel,
+    tiles: &TileIds,
+) -> Result<FuncId, CodegenError> {
+    let signature = module.signature(&[I64; 4], &[]);
+    let id = module.declare(name, &signature, false)?;
+    let fma = module.target().fma();
+    module.define(id, |b, m| {
+        let tiles = match kernel {
+            Kernel::Product(_) => {
+                let refer = |ids: &Vec<FuncId>, b: &mut FunctionBuilder<'_>, m: &mut M| -> Vec<FuncRef> {
+                    ids.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect()
+                };
+                tiles.iter().map(|(element, ids)| (*element, refer(ids, b, m))).collect()
+            }
+            _ => product::Tiles::new(),
+        };
+        let mut cx = Cx::begin(b, plan, fma);
+        emit_kernel(&mut cx, kernel, &tiles);
+        cx.b.ins().return_(&[]);
+        cx.finish(name)
+    })?;
+    Ok(id)
+}
+
+fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
+    let [worker, begin, end] = [1, 2, 3].map(|n| cx.parameter(n));
+    match kernel {
+        Kernel::Map(map) => map::emit(cx, map, begin, end),
+        Kernel::Reduce(reduce) => reduce::emit(cx, reduce, begin, end),
+        Kernel::Row(op) => row::emit(cx, op, worker, begin, end),
+        Kernel::ScatterAdd(scatter) => scatter_add::emit(cx, scatter, begin, end),
+        Kernel::Group(group) => group::emit(cx, group, worker),
+        Kernel::Pack(pack) => pack::emit(cx, pack, begin, end),
+        Kernel::Product(product) => product::emit(cx, product, tiles, begin, end),
+    }
+}
+
+fn define_entry<M: Module>(
+    module: &mut CodeModule<M>,
+    plan: &Plan,
+    phase: Phase,
+    steps: &[Step],
+    kernels: &[FuncId],
+) -> Result<(), CodegenError> {
+    let name = entry_name(plan, phase);
+    let signature = module.signature(&[I64], &[I64]);
+    let parallel = module.signature(&[I64; 5], &[]);
+    let id = module.declare(&name, &signature, true)?;
+    let fma = module.target().fma();
+    module.define(id, |b, m| {
+        let kernels: Vec<_> = kernels.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect();
+        let mut cx = Cx::begin(b, plan, fma);
+        driver::emit(&mut cx, steps, &kernels, parallel);
+        cx.finish(&name)
+    })
+}

@@ -1,0 +1,221 @@
+//! A weight into panels `[groups, panels, k, 16]`, elements as they are.
+//!
+//! ```text
+//! for item in begin..end                      group, panel
+//!   columns[c] = where column c of the panel begins in the source        c < valid <= 16
+//!   for each point of the axes of k but the last
+//!     source contiguous along n:    for k           copy a row of columns
+//!     otherwise:                    for k by 64     for c    copy 64 elements of column c, so that
+//!                                                            64 panel rows stay in the cache
+//!     columns from `valid` on are zero
+//! ```
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32X4, I16, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, Type, Value};
+use moec_ir::Dim;
+use moec_plan::{Index, Pack};
+
+use super::context::Cx;
+use super::driver::Work;
+use crate::tile::PANEL_COLUMNS;
+
+/// Elements of a column copied at a time.
+const RUN: i64 = 64;
+const COLUMNS: i64 = PANEL_COLUMNS as i64;
+
+/// Items: the panels of all groups.
+pub(super) fn work(cx: &mut Cx<'_, '_>, pack: &Pack) -> Work {
+    let mut work = Work::points(cx, &pack.groups);
+    let n = cx.size(&pack.out.n);
+    let panels = cx.parts(n, PANEL_COLUMNS as u64);
+    work.items = cx.b.ins().imul(work.items, panels);
+    work.only_if(cx, &pack.out.k);
+    work.times(cx, &pack.out.k);
+    work.scale(cx, PANEL_COLUMNS);
+    work
+}
+
+pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
+    if pack.source.terms.iter().any(|(index, _)| matches!(index, Index::Value(_))) {
+        return cx.refuse("a packed weight is gathered");
+    }
+    let Some((k_last, k_outer)) = pack.k.split_last() else {
+        return cx.refuse("a packed weight has no axis of the contraction");
+    };
+    let source = Source { pack, dtype_bytes: cx.dtype(pack.source.buffer).bytes() as i64 };
+    let n = cx.size(&pack.out.n);
+    let k = cx.size(&pack.out.k);
+    let panels = cx.parts(n, PANEL_COLUMNS as u64);
+    let (_, columns) = cx.slot(8 * PANEL_COLUMNS);
+    let out = cx.base(pack.out.buffer);
+    let zero = cx.int(0);
+    let full = cx.int(COLUMNS);
+    let outer_points = cx.product(k_outer);
+    let run_len = cx.size(k_last);
+    let k_axis = pack.groups.len() + pack.n.len();
+    cx.each(begin, end, |cx, item| {
+        let group = cx.b.ins().udiv(item, panels);
+        let panel = cx.b.ins().urem(item, panels);
+        let first = cx.b.ins().imul_imm_u(panel, COLUMNS);
+        let left = cx.b.ins().isub(n, first);
+        let valid = cx.smaller(left, full);
+        let start = cx.start(pack.source.buffer, &pack.source.offset);
+        let group = cx.point(&pack.groups, group);
+        let start = source.moved(cx, start, 0, &group);
+        cx.each(zero, valid, |cx, c| {
+            let column = cx.add(first, c);
+            let column = cx.point(&pack.n, column);
+            let at = source.moved(cx, start, pack.groups.len(), &column);
+            let entry = cx.element(columns, c, 8);
+            cx.store(at, entry, 0);
+        });
+        let rows = cx.b.ins().imul(item, k);
+        let out = cx.element(out, rows, COLUMNS * source.dtype_bytes);
+        let blank = cx.b.ins().icmp(IntCC::NotEqual, valid, full);
+        cx.when(blank, |cx| {
+            cx.each(zero, k, |cx, row| {
+                let row = cx.element(out, row, COLUMNS * source.dtype_bytes);
+                cx.each(valid, full, |cx, c| {
+                    let nothing = cx.b.ins().iconst(source.word(), 0);
+                    let place = cx.element(row, c, source.dtype_bytes);
+                    cx.store(nothing, place, 0);
+                });
+            });
+        });
+        cx.points(k_outer, zero, outer_points, |cx, index| {
+            let far = source.moved(cx, zero, k_axis, index);
+            let mut number = zero;
+            for (dim, &at) in k_outer.iter().zip(index) {
+                let size = cx.size(dim);
+                number = cx.b.ins().imul(number, size);
+                number = cx.add(number, at);
+            }
+            let rows = cx.b.ins().imul(number, run_len);
+            let out = cx.element(out, rows, COLUMNS * source.dtype_bytes);
+            let panel = Panel { columns, valid, far, out, len: run_len };
+            if source.contiguous_columns(cx) {
+                copy_rows(cx, &source, &panel);
+            } else {
+                copy_columns(cx, &source, &panel);
+            }
+        });
+    });
+}
+
+/// The weight that is read.
+struct Source<'p> {
+    pack: &'p Pack,
+    dtype_bytes: i64,
+}
+
+/// Part of a panel: all columns, a run of rows.
+struct Panel {
+    /// An array of the valid columns' addresses.
+    columns: Value,
+    /// How many there are.
+    valid: Value,
+    /// Bytes from a column's beginning to the run.
+    far: Value,
+    /// Where the run goes.
+    out: Value,
+    /// Rows of the run.
+    len: Value,
+}
+
+impl Source<'_> {
+    /// The stride along axis `axis` of the source, if it moves there.
+    fn stride(&self, axis: usize) -> Option<&Dim> {
+        let mut terms = self.pack.source.terms.iter();
+        terms.find(|(index, _)| *index == Index::Axis(axis)).map(|(_, stride)| stride)
+    }
+
+    /// `address` moved along the axes from `first` on.
+    fn moved(&self, cx: &mut Cx<'_, '_>, address: Value, first: usize, index: &[Value]) -> Value {
+        let dtype = cx.dtype(self.pack.source.buffer);
+        index.iter().enumerate().fold(address, |address, (i, &at)| match self.stride(first + i) {
+            Some(stride) => cx.stepped(address, at, &stride.clone(), dtype),
+            None => address,
+        })
+    }
+
+    /// Whether neighbouring columns are neighbours in memory.
+    fn contiguous_columns(&self, cx: &Cx<'_, '_>) -> bool {
+        let one = |stride: &Dim| cx.known(stride) == Some(1);
+        self.pack.n.len() == 1 && self.stride(self.pack.groups.len()).is_some_and(one)
+    }
+
+    /// Bytes from one row of a column to the next.
+    fn row_bytes(&self, cx: &mut Cx<'_, '_>) -> Value {
+        let axis = self.pack.groups.len() + self.pack.n.len() + self.pack.k.len() - 1;
+        let dtype = cx.dtype(self.pack.source.buffer);
+        match self.stride(axis) {
+            Some(stride) => cx.bytes(&stride.clone(), dtype),
+            None => cx.int(0),
+        }
+    }
+
+    /// An element as bits.
+    fn word(&self) -> Type {
+        if self.dtype_bytes == 4 { I32 } else { I16 }
+    }
+}
+
+/// Row by row: whole vectors of a full panel, else element by element.
+fn copy_rows(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
+    let zero = cx.int(0);
+    let row_bytes = source.row_bytes(cx);
+    let panel_bytes = COLUMNS * source.dtype_bytes;
+    let first = cx.load(I64, panel.columns, 0);
+    let first = cx.add(first, panel.far);
+    let part = cx.b.ins().icmp_imm_u(IntCC::NotEqual, panel.valid, COLUMNS);
+    cx.each(zero, panel.len, |cx, row| {
+        let far = cx.b.ins().imul(row, row_bytes);
+        let from = cx.add(first, far);
+        let to = cx.element(panel.out, row, panel_bytes);
+        cx.either(
+            part,
+            |cx| {
+                cx.each(zero, panel.valid, |cx, c| copy_element(cx, source, (from, c), (to, c)));
+            },
+            |cx| {
+                for at in (0..panel_bytes as i32).step_by(16) {
+                    let vector = cx.load(F32X4, from, at);
+                    cx.store(vector, to, at);
+                }
+            },
+        );
+    });
+}
+
+/// Column by column, in runs of [`RUN`] rows.
+fn copy_columns(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
+    let zero = cx.int(0);
+    let row_bytes = source.row_bytes(cx);
+    let panel_bytes = COLUMNS * source.dtype_bytes;
+    cx.range(zero, panel.len, RUN, &[], |cx, begin, _| {
+        let end = cx.plus(begin, RUN);
+        let end = cx.smaller(end, panel.len);
+        cx.each(zero, panel.valid, |cx, c| {
+            let entry = cx.element(panel.columns, c, 8);
+            let column = cx.load(I64, entry, 0);
+            let column = cx.add(column, panel.far);
+            let to = cx.element(panel.out, c, source.dtype_bytes);
+            cx.each(begin, end, |cx, row| {
+                let far = cx.b.ins().imul(row, row_bytes);
+                let from = cx.add(column, far);
+                let word = cx.load(source.word(), from, 0);
+                let to = cx.element(to, row, panel_bytes);
+                cx.store(word, to, 0);
+            });
+        });
+        Vec::new()
+    });
+}
+
+fn copy_element(cx: &mut Cx<'_, '_>, source: &Source<'_>, from: (Value, Value), to: (Value, Value)) {
+    let from = cx.element(from.0, from.1, source.dtype_bytes);
+    let word = cx.load(source.word(), from, 0);
+    let to = cx.element(to.0, to.1, source.dtype_bytes);
+    cx.store(word, to, 0);
+}
