@@ -10,8 +10,10 @@ mod access;
 mod build;
 mod kernel;
 mod plan;
+mod print;
 mod scalar;
 mod verify;
+mod work;
 
 pub use build::plan;
 pub use kernel::{
@@ -19,8 +21,10 @@ pub use kernel::{
     ScatterAdd,
 };
 pub use plan::{Buffer, BufferId, Phase, Place, Plan, RoutingBuffers, Step};
+pub use print::print;
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
 pub use verify::verify;
+pub use work::ProductRows;
 
 /// Why a module cannot be planned. Legal modules can; an error here is about sizes, or a bug.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

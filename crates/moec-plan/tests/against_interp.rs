@@ -30,26 +30,9 @@ fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
     for (columns, tokens) in [(16, 5), (4, 1), (8, 0)] {
         let sizes: Sizes = [("T".into(), tokens)].into();
         let given = given(&sizes);
-        let wanted = match moec_interp::run(&module, &sizes, &given) {
-            Ok(w) => w,
-            Err(e) => {
-                eprintln!("REFUSED {e}");
-                continue;
-            }
-        };
+        let Ok(wanted) = moec_interp::run(&module, &sizes, &given) else { continue };
         let plan = moec_plan::plan(&module, columns);
         let plan = plan.unwrap_or_else(|error| panic!("{error}\n{}", print(&module)));
-        for s in plan.load.iter().chain(&plan.run) {
-            eprintln!(
-                "STEP {} {}",
-                s.kernel.kind(),
-                if let moec_plan::Kernel::Product(p) = &s.kernel {
-                    format!("{} {:?} {}", p.weights.len(), p.lhs.row, p.scalars.list.len())
-                } else {
-                    String::new()
-                }
-            );
-        }
         let found =
             evaluate(&plan, &sizes, &given).unwrap_or_else(|_| panic!("a fault in\n{}", print(&module)));
         for ((name, found), (_, wanted)) in found.iter().zip(&wanted) {
@@ -62,7 +45,7 @@ fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
 
 #[test]
 fn random_programs_give_the_interpreters_results() {
-    for seed in 0..3000 {
+    for seed in 0..300 {
         let options = generate::Options { discontinuous: seed % 2 == 0, ..Default::default() };
         let module = generate::module(seed, &options);
         check(&module, |sizes| generate::inputs(&module, sizes, seed).unwrap());

@@ -65,6 +65,18 @@ enum Held {
     Routing(RoutingBuffers),
 }
 
+/// `base`, or the first of `base_2`, `base_3`, .. that is not taken.
+fn unique(base: String, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(&base) {
+        return base;
+    }
+    let mut number = 2;
+    while taken(&format!("{base}_{number}")) {
+        number += 1;
+    }
+    format!("{base}_{number}")
+}
+
 struct Planner<'m> {
     module: &'m Module,
     survey: Survey,
@@ -112,7 +124,9 @@ impl<'m> Planner<'m> {
         Ok(())
     }
 
+    /// A new buffer. Names that are taken get a number.
     fn buffer(&mut self, name: String, dtype: DType, elements: DimExpr, place: Place) -> BufferId {
+        let name = unique(name, |name| self.buffers.iter().any(|buffer| buffer.name == name));
         self.buffers.push(Buffer { name, dtype, elements, place });
         BufferId(self.buffers.len() as u32 - 1)
     }
@@ -142,11 +156,8 @@ impl<'m> Planner<'m> {
 
     /// Adds a step that computes (part of) the value `id`.
     fn step(&mut self, phase: Phase, id: ValueId, kernel: Kernel) {
-        let kind = kernel.kind();
-        let taken = |name: &str| self.load.iter().chain(&self.run).any(|step| step.name == name);
-        let base = format!("{kind}_v{}", id.0);
-        let name = (2..).map(|n| format!("{base}_{n}")).find(|name| !taken(name));
-        let name = if taken(&base) { name.unwrap_or(base) } else { base };
+        let name = format!("{}_v{}", kernel.kind(), id.0);
+        let name = unique(name, |name| self.load.iter().chain(&self.run).any(|step| step.name == name));
         let steps = match phase {
             Phase::Load => &mut self.load,
             Phase::Run => &mut self.run,

@@ -40,7 +40,7 @@ impl Planner<'_> {
         Ok(view)
     }
 
-    /// Computes the value straight into `target`, where nothing else reads it from.
+    /// Computes a piece of the value `user` straight into its place `target`.
     pub(super) fn store_into(
         &mut self,
         phase: Phase,
@@ -48,7 +48,8 @@ impl Planner<'_> {
         target: &View,
         user: ValueId,
     ) -> Result<(), PlanError> {
-        if self.survey.used_only_by(value, &[user]) && self.phase(value) == phase {
+        let once = self.module.node(user).args.iter().filter(|arg| **arg == value).count() == 1;
+        if once && self.survey.used_only_by(value, &[user]) && self.phase(value) == phase {
             if self.fuse_tree(value, Some(target))?.is_some() {
                 return Ok(());
             }
