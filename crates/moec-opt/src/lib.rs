@@ -18,6 +18,8 @@ mod report;
 mod rules;
 mod saturate;
 mod sizing;
+#[cfg(test)]
+mod soundness;
 mod term;
 
 pub use optimize::{Optimized, egraph_text, optimize};
