@@ -64,7 +64,7 @@ impl<'a> Printer<'a> {
             Kernel::Map(k) => {
                 writeln!(self.text, "map over {}", shape(&k.shape))?;
                 let axes = axes(k.shape.len(), None);
-                self.body(&k.scalars, &axes, &[(&k.out, k.value)])
+                self.body(&k.scalars, &axes, &[(&k.out, k.value)], &[])
             }
             Kernel::Reduce(k) => {
                 let op = match k.op {
@@ -78,7 +78,7 @@ impl<'a> Printer<'a> {
                 };
                 writeln!(self.text, "{op} over {}, r < {}", shape(&k.shape), k.len)?;
                 let axes = axes(k.shape.len(), Some("r"));
-                self.body(&k.scalars, &axes, &[(&k.out, k.value)])
+                self.body(&k.scalars, &axes, &[(&k.out, k.value)], &[])
             }
             Kernel::Row(k) => {
                 let kind = match &k.kind {
@@ -93,13 +93,19 @@ impl<'a> Printer<'a> {
                 writeln!(self.text, "{kind} over {}, r < {}", shape(&k.shape), k.len)?;
                 let axes = axes(k.shape.len(), Some("r"));
                 let stores: Vec<_> = k.out.iter().map(|out| (out, k.value)).collect();
-                self.body(&k.scalars, &axes, &stores)
+                let results: &[&str] = match &k.kind {
+                    RowKind::Softmax => &["softmax of "],
+                    RowKind::Cumsum { .. } => &["sum to "],
+                    RowKind::Argsort { .. } => &["index of "],
+                    RowKind::TopK { .. } => &["index of ", "value of "],
+                };
+                self.body(&k.scalars, &axes, &stores, results)
             }
             Kernel::ScatterAdd(k) => {
                 let (outer, len, count) = (shape(&k.outer), &k.len, &k.count);
                 writeln!(self.text, "scatter_add over {outer}, r < {len} and {count} updates r")?;
                 let axes = axes(k.outer.len(), Some("r"));
-                self.body(&k.scalars, &axes, &[(&k.out, k.base)])?;
+                self.body(&k.scalars, &axes, &[(&k.out, k.base)], &[])?;
                 let written = Written::new(&k.scalars, &axes, self, &[k.index, k.update]);
                 let (index, update) = (written.of(k.index), written.of(k.update));
                 writeln!(self.text, "       {}[.. {index} ..] += {update}", self.name(k.out.buffer))
@@ -149,21 +155,28 @@ impl<'a> Printer<'a> {
         let weights = weights.join(" and ");
         writeln!(self.text, "product of {rows}, {n} columns, {depth} deep: {lhs} by {weights}")?;
         let axes = ["row", "col", group, "token", "pair"].map(str::to_owned);
-        self.body(&k.scalars, &axes, &[(&k.out, k.value)])
+        self.body(&k.scalars, &axes, &[(&k.out, k.value)], &[])
     }
 
-    /// Scalars that are used more than once, then the stores.
-    fn body(&mut self, scalars: &Scalars, axes: &[String], stores: &[(&Store, ScalarId)]) -> fmt::Result {
+    /// Scalars that are used more than once, then the stores, each of the result called by `results`.
+    fn body(
+        &mut self,
+        scalars: &Scalars,
+        axes: &[String],
+        stores: &[(&Store, ScalarId)],
+        results: &[&str],
+    ) -> fmt::Result {
         let roots: Vec<ScalarId> = stores.iter().map(|(_, value)| *value).collect();
         let written = Written::new(scalars, axes, self, &roots);
         for line in &written.lines {
             writeln!(self.text, "       {line}")?;
         }
-        for (out, value) in stores {
+        for (at, (out, value)) in stores.iter().enumerate() {
+            let result = results.get(at).copied().unwrap_or_default();
             let terms = out.strides.iter().zip(axes).map(|(stride, axis)| (axis.clone(), stride));
             let at = address(&out.offset, terms.filter(|(_, stride)| !stride.is(0)));
-            let name = self.name(out.buffer);
-            writeln!(self.text, "       {name}[{at}] = {}", written.of(*value))?;
+            let (name, value) = (self.name(out.buffer), written.of(*value));
+            writeln!(self.text, "       {name}[{at}] = {result}{value}")?;
         }
         Ok(())
     }

@@ -1,0 +1,139 @@
+//! The verifier. A plan that passes guarantees:
+//!
+//! 1. names of steps are distinct, and so are names of buffers;
+//! 2. a step reads only what its caller gives it or an earlier step wrote, and no step reads what it
+//!    writes itself;
+//! 3. load steps touch neither inputs, outputs nor memory of the run, and their sizes are known;
+//!    run steps touch no memory of the load phase but what is kept, which they only read;
+//! 4. no step writes an input, a weight or a literal; run steps write every output, and nothing else
+//!    of the caller's;
+//! 5. scratch memory lives from the first step that touches it, which writes it, to the last;
+//! 6. scalars stand after their operands and have the element type that their operation gives;
+//! 7. axes in loads and strides in stores are those of the kernel; no axis occurs twice in a load and
+//!    no stride of a load is zero;
+//! 8. an index computed from data is checked by [`InRange`](crate::Scalar::InRange), or loaded from
+//!    what a grouping wrote;
+//! 9. what is stored has the element type of the buffer;
+//! 10. the left operand of a product is `f32`, and its weights have one shape and one element type.
+//!
+//! That accesses stay inside buffers follows from how views are made and is tested, not checked here.
+
+mod kernels;
+mod scalars;
+
+use std::collections::BTreeSet;
+
+use crate::{BufferId, Kernel, Phase, Place, Plan, PlanError, Step};
+
+/// Checks the guarantees of the module doc.
+pub fn verify(plan: &Plan) -> Result<(), PlanError> {
+    distinct("buffer", plan.buffers.iter().map(|buffer| buffer.name.as_str()))?;
+    distinct("step", plan.load.iter().chain(&plan.run).map(|step| step.name.as_str()))?;
+    let mut checker = Checker { plan, written: BTreeSet::new(), grouped: BTreeSet::new() };
+    for (at, buffer) in plan.buffers.iter().enumerate() {
+        if matches!(buffer.place, Place::Input(_) | Place::Weight(_) | Place::Literal(_)) {
+            checker.written.insert(BufferId(at as u32));
+        }
+    }
+    for phase in [Phase::Load, Phase::Run] {
+        for (at, step) in plan.steps(phase).iter().enumerate() {
+            checker
+                .step(phase, at, step)
+                .map_err(|what| PlanError::Broken(format!("{}: {what}", step.name)))?;
+        }
+    }
+    for (at, (name, _)) in plan.outputs.iter().enumerate() {
+        let of_output = |id: &BufferId| plan.buffer(*id).place == Place::Output(at);
+        if checker.written.iter().filter(|id| of_output(id)).count() != 1 {
+            return Err(PlanError::Broken(format!("output {name} is not written in one place")));
+        }
+    }
+    Ok(())
+}
+
+fn distinct<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), PlanError> {
+    let mut known = BTreeSet::new();
+    for name in names {
+        if !known.insert(name) {
+            return Err(PlanError::Broken(format!("two {what}s are called {name}")));
+        }
+    }
+    Ok(())
+}
+
+type Checked = Result<(), String>;
+
+struct Checker<'a> {
+    plan: &'a Plan,
+    /// Buffers that hold something.
+    written: BTreeSet<BufferId>,
+    /// Buffers that a grouping wrote.
+    grouped: BTreeSet<BufferId>,
+}
+
+impl Checker<'_> {
+    fn step(&mut self, phase: Phase, at: usize, step: &Step) -> Checked {
+        let kernel = &step.kernel;
+        let (reads, writes) = (kernel.reads(), kernel.writes());
+        let known = |id: &&BufferId| (id.0 as usize) < self.plan.buffers.len();
+        if let Some(bad) = reads.iter().chain(&writes).find(|id| !known(id)) {
+            return Err(format!("there is no buffer {}", bad.0));
+        }
+        for &id in &reads {
+            let name = &self.plan.buffer(id).name;
+            if !self.written.contains(&id) {
+                return Err(format!("{name} is read before it is written"));
+            }
+            if writes.contains(&id) {
+                return Err(format!("{name} is read and written"));
+            }
+            self.reach(phase, at, id)?;
+        }
+        for &id in &writes {
+            self.reach(phase, at, id)?;
+            self.owned(phase, id)?;
+            self.written.insert(id);
+        }
+        if phase == Phase::Load {
+            self.sizes_known(&writes)?;
+        }
+        self.kernel(kernel)?;
+        if let Kernel::Group(_) = kernel {
+            self.grouped.extend(&writes);
+        }
+        Ok(())
+    }
+
+    /// Whether the memory exists at step `at` of `phase`.
+    fn reach(&self, phase: Phase, at: usize, id: BufferId) -> Checked {
+        let buffer = self.plan.buffer(id);
+        let alive = match &buffer.place {
+            Place::Input(_) | Place::Output(_) => phase == Phase::Run,
+            Place::Weight(_) | Place::Literal(_) | Place::Kept => true,
+            Place::Scratch { phase: of, first, last } => *of == phase && (*first..=*last).contains(&at),
+        };
+        if alive { Ok(()) } else { Err(format!("{} does not live here", buffer.name)) }
+    }
+
+    /// Whether a step of `phase` may write the buffer.
+    fn owned(&self, phase: Phase, id: BufferId) -> Checked {
+        let buffer = self.plan.buffer(id);
+        let owned = match &buffer.place {
+            Place::Input(_) | Place::Weight(_) | Place::Literal(_) => false,
+            Place::Output(_) => phase == Phase::Run,
+            Place::Kept => phase == Phase::Load,
+            Place::Scratch { phase: of, .. } => *of == phase,
+        };
+        if owned { Ok(()) } else { Err(format!("{} is written", buffer.name)) }
+    }
+
+    fn sizes_known(&self, writes: &[BufferId]) -> Checked {
+        for &id in writes {
+            let buffer = self.plan.buffer(id);
+            if !buffer.elements.symbols().is_empty() {
+                return Err(format!("{} has a size that is known when the program runs", buffer.name));
+            }
+        }
+        Ok(())
+    }
+}
