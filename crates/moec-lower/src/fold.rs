@@ -6,7 +6,7 @@ use moec_syntax::ast::{Fold, FoldOp};
 
 use crate::axis::Axis;
 use crate::element::join_hidden;
-use crate::lowerer::{Binding, Check, Lowerer, NameKind};
+use crate::lowerer::{Binding, Check, Failed, Lowerer, NameKind};
 use crate::value::{Hidden, Operand, Tensor, Value};
 
 impl Lowerer<'_> {
@@ -18,10 +18,11 @@ impl Lowerer<'_> {
             axes.push(self.mono(&binder.over));
         }
         let mut opened: Vec<Hidden> = Vec::new();
+        let mut all_new = true;
         for (i, (binder, axis)) in fold.binders.iter().zip(&axes).enumerate() {
             let Ok(axis) = axis else {
                 // The body is checked all the same; what uses the index fails quietly.
-                self.declare(&binder.name, NameKind::Index, Binding::Value(None));
+                all_new &= self.declare(&binder.name, NameKind::Index, Binding::Value(None));
                 continue;
             };
             if let Some(before) = axes[..i].iter().position(|a| a.as_ref().is_ok_and(|a| a == axis)) {
@@ -33,12 +34,15 @@ impl Lowerer<'_> {
             }
             let hidden = self.open_hidden(axis.clone(), false);
             opened.push(hidden);
-            self.declare(&binder.name, NameKind::Index, Binding::Index(hidden));
+            all_new &= self.declare(&binder.name, NameKind::Index, Binding::Index(hidden));
         }
         let body = self.block(&fold.body);
         self.close_names(names, errors);
         let axes: Vec<Axis> = axes.into_iter().collect::<Check<_>>()?;
         let body = body?;
+        if !all_new {
+            return Err(Failed);
+        }
         let tensor = self.fold_operand(fold.op, &body)?;
         match fold.op {
             FoldOp::Map | FoldOp::Concat => {
@@ -56,6 +60,8 @@ impl Lowerer<'_> {
                         let at = self.find_axis(&inner, body.span, &along_axis, along.span)?;
                         self.grow(span, &tensor, axes.len(), at).map(Value::Tensor)
                     }
+                    // The parser has reported a `concat` without `along`.
+                    None if fold.op == FoldOp::Concat => Err(Failed),
                     None => Ok(Value::Tensor(tensor)),
                 }
             }

@@ -27,25 +27,29 @@ pub(crate) struct Function<'a> {
     pub(crate) sound: Cell<bool>,
 }
 
-/// The functions of a file and the prelude, by name.
+/// The functions of a file and the prelude.
 #[derive(Default)]
-pub(crate) struct Functions<'a>(pub(crate) BTreeMap<&'a str, Function<'a>>);
+pub(crate) struct Functions<'a> {
+    pub(crate) by_name: BTreeMap<&'a str, Function<'a>>,
+    /// Whether the text had syntax errors: what is not declared may stand in what was not read.
+    pub(crate) incomplete: bool,
+}
 
 impl<'a> Functions<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&Function<'a>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     /// Whether a call of this name means something.
     pub(crate) fn is_known(&self, name: &str) -> bool {
-        self.0.contains_key(name) || crate::call::is_operation(name)
+        self.by_name.contains_key(name) || crate::call::is_operation(name)
     }
 
     /// Checks every function by itself, and that none comes back to itself.
     pub(crate) fn check(&self) -> Vec<Diagnostic> {
         let mut diagnostics = Vec::new();
         let mut calls: BTreeMap<&str, Vec<(String, Span)>> = BTreeMap::new();
-        for (name, function) in &self.0 {
+        for (name, function) in &self.by_name {
             let mut lowerer = Lowerer::new(self, function.source, Emitter::default());
             lowerer.check_function(function);
             function.sound.set(!lowerer.diagnostics.iter().any(Diagnostic::is_error));
@@ -54,7 +58,7 @@ impl<'a> Functions<'a> {
                 diagnostics.append(&mut lowerer.diagnostics);
             }
         }
-        for (name, function) in &self.0 {
+        for (name, function) in &self.by_name {
             if let Some((callee, span)) = call_to_itself(name, &calls) {
                 let message = format!("`{name}` calls itself");
                 let mut diagnostic = Diagnostic::error(&codes::RECURSIVE_FUNCTION, message)

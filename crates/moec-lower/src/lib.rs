@@ -83,12 +83,34 @@ pub enum DeclarationKind {
     Dim,
 }
 
-/// Checks a file and lowers its models. `source` is the text that `file` was parsed from. A model with errors gives
-/// no [`LoweredModel`]; diagnostics come in the order of their places.
+/// Parses and checks a text and lowers its models. A model with errors gives no [`LoweredModel`]; diagnostics, those of
+/// the parser included, come in the order of their places. Where the parser stumbled, only what does not follow from
+/// that is reported besides.
+pub fn lower_text(source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
+    let (file, mut diagnostics) = moec_syntax::parse(source);
+    let stumbled: Vec<Span> = diagnostics.iter().filter(|d| d.is_error()).filter_map(Diagnostic::span).collect();
+    let (models, found) = lower_file(&file, source, options, !stumbled.is_empty());
+    let on_one_line = |a: Span, b: Span| !Span::new(a.start.min(b.start), a.start.max(b.start)).slice(source).contains('\n');
+    let follows = |d: &Diagnostic| d.span().is_some_and(|at| stumbled.iter().any(|s| on_one_line(*s, at)));
+    diagnostics.extend(found.into_iter().filter(|d| !follows(d)));
+    diagnostics.sort_by_key(|d| d.span());
+    (models, diagnostics)
+}
+
+/// Checks a file that was parsed without errors from `source`, and lowers its models; as [`lower_text`] otherwise.
 pub fn lower(file: &ast::File, source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
+    lower_file(file, source, options, false)
+}
+
+fn lower_file(
+    file: &ast::File,
+    source: &str,
+    options: &Options,
+    incomplete: bool,
+) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
     let (prelude, _) = moec_syntax::parse(moec_syntax::PRELUDE);
     let mut diagnostics = Vec::new();
-    let mut functions = Functions::default();
+    let mut functions = Functions { incomplete, ..Functions::default() };
     for function in prelude.functions() {
         let name = function.name.text.as_str();
         let entry = Function {
@@ -97,7 +119,7 @@ pub fn lower(file: &ast::File, source: &str, options: &Options) -> (Vec<LoweredM
             in_source: false,
             sound: Cell::new(true),
         };
-        functions.0.insert(name, entry);
+        functions.by_name.insert(name, entry);
     }
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
     for item in &file.items {
@@ -118,7 +140,7 @@ pub fn lower(file: &ast::File, source: &str, options: &Options) -> (Vec<LoweredM
                 diagnostics.push(diagnostic);
             }
             let entry = Function { ast: function, source, in_source: true, sound: Cell::new(true) };
-            functions.0.insert(&name.text, entry);
+            functions.by_name.insert(&name.text, entry);
         }
     }
     diagnostics.extend(functions.check());

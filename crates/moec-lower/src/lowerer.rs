@@ -1,6 +1,6 @@
 //! The state of one lowering: the frame that names live in, hidden axes, diagnostics, emission.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moec_diag::{Code, Diagnostic, Span, codes, nearest};
@@ -69,6 +69,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) source: &'a str,
     pub(crate) dims: Vec<DimName>,
     pub(crate) names: Vec<Name>,
+    /// Names that were used and are not declared: each is reported once.
+    pub(crate) unknown: BTreeSet<String>,
     /// Dims that are sums of others, expanded, for finding the name of a sum.
     pub(crate) sums: BTreeMap<Arc<str>, SizeSum>,
 }
@@ -81,6 +83,11 @@ pub(crate) struct ActiveCall {
     pub(crate) span: Option<Span>,
     /// Whether the body is in the user's text.
     pub(crate) body_in_source: bool,
+}
+
+/// What was likely meant by a name; short names are near to everything.
+fn near<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    if text.len() < 3 { None } else { nearest(text, names) }
 }
 
 /// See the module head.
@@ -180,8 +187,9 @@ impl<'a> Lowerer<'a> {
 
     // Names.
 
-    /// Declares a lower-case name; a second declaration is reported and hides nothing.
-    pub(crate) fn declare(&mut self, name: &ast::Ident, kind: NameKind, binding: Binding) {
+    /// Declares a lower-case name and says whether it is new; a second declaration is reported and hides the first.
+    pub(crate) fn declare(&mut self, name: &ast::Ident, kind: NameKind, binding: Binding) -> bool {
+        let mut new = true;
         if let Some(before) = self.frame.names.iter().find(|n| n.text == name.text) {
             let index = matches!(before.binding, Binding::Index(_));
             let code = if index { &codes::SHADOWED_INDEX } else { &codes::DUPLICATE_NAME };
@@ -191,10 +199,11 @@ impl<'a> Lowerer<'a> {
                 .context(before.span, first)
                 .help(format!("choose another name, `{}_2` for one", name.text));
             self.report(diagnostic);
-            return;
+            new = false;
         }
         let (text, span) = (name.text.clone(), name.span);
         self.frame.names.push(Name { text, span, kind, binding, used: false });
+        new
     }
 
     /// What a lower-case name stands for.
@@ -203,9 +212,12 @@ impl<'a> Lowerer<'a> {
             name.used = true;
             return Ok(name.binding.clone());
         }
+        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+            return Err(Failed);
+        }
         let message = format!("`{text}` is not declared");
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_NAME, message).label(span, "no such name");
-        if let Some(near) = nearest(text, self.frame.names.iter().map(|n| n.text.as_str())) {
+        if let Some(near) = near(text, self.frame.names.iter().map(|n| n.text.as_str())) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         } else if self.functions.is_known(text) {
             diagnostic = diagnostic.note(format!("`{text}` is an operation or a function: call it"));
@@ -219,9 +231,12 @@ impl<'a> Lowerer<'a> {
             dim.used = true;
             return dim.axis.clone().ok_or(Failed);
         }
+        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+            return Err(Failed);
+        }
         let message = format!("the dim `{text}` is not declared");
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_DIM, message).label(span, "no such dim");
-        diagnostic = match nearest(text, self.frame.dims.iter().map(|d| d.text.as_str())) {
+        diagnostic = match near(text, self.frame.dims.iter().map(|d| d.text.as_str())) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None if self.calls.is_empty() && self.emitter.sizes().is_some() => {
                 diagnostic.help(format!("declare it: `dim {text} = 8`, or `dim {text}` if an input has it"))

@@ -38,14 +38,17 @@ pub(crate) fn lower_model<'a>(
     lowerer.check_facts(model);
     lowerer.check_partitions(model);
     let outputs = lowerer.statements(model);
-    lowerer.check_determined();
-    let faulty = lowerer.diagnostics.iter().any(Diagnostic::is_error);
-    if !faulty {
+    let mut faulty = lowerer.diagnostics.iter().any(Diagnostic::is_error);
+    if !faulty && !functions.incomplete {
+        lowerer.check_determined();
+        faulty = lowerer.diagnostics.iter().any(Diagnostic::is_error);
+    }
+    if !faulty && !functions.incomplete {
         lowerer.close_names(0, 0);
         lowerer.warn_of_unused_dims();
     }
     let mut diagnostics = std::mem::take(&mut lowerer.diagnostics);
-    let module = if faulty { Ok(None) } else { lowerer.emitter.finish(&outputs) };
+    let module = if faulty || functions.incomplete { Ok(None) } else { lowerer.emitter.finish(&outputs) };
     let verified = module.and_then(|module| match module {
         Some(module) => moec_ir::verify(&module).map(|()| Some(module)),
         None => Ok(None),
@@ -81,7 +84,7 @@ impl Lowerer<'_> {
                 _ => {}
             }
         }
-        if !any {
+        if !any && !self.functions.incomplete {
             let message = format!("the model `{}` has no output", model.name.text);
             let diagnostic = Diagnostic::error(&codes::NO_OUTPUT, message)
                 .label(model.name.span, "computes nothing")

@@ -133,9 +133,12 @@ impl Lowerer<'_> {
             let call = self.count_arguments(row, args, span)?;
             return (row.run)(self, &call);
         }
+        if functions.incomplete {
+            return Err(Failed);
+        }
         let message = format!("there is no operation or function `{}`", callee.text);
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_FUNCTION, message).label(callee.span, "not known");
-        let known = ROWS.iter().map(|r| r.name).chain(["einsum"]).chain(functions.0.keys().copied());
+        let known = ROWS.iter().map(|r| r.name).chain(["einsum"]).chain(functions.by_name.keys().copied());
         if let Some(near) = nearest(&callee.text, known) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
