@@ -86,7 +86,25 @@ impl Lowerer<'_> {
             })
             .collect();
         self.solve(function, &pairs, &mut solution)?;
+        if function.in_source {
+            self.warn_of_shadowed_dims(&callee.text, &solution);
+        }
         self.replace(function, &pairs, &solution, span)
+    }
+
+    /// The dims of a function are its own; a reader who knows the caller's may take one for the other.
+    fn warn_of_shadowed_dims(&mut self, function: &str, solution: &Solution) {
+        for (name, axis, from) in &solution.dims {
+            let outer = self.frame.dims.iter().find(|d| d.text == *name).and_then(|d| Some((d.axis.clone()?, d.span)));
+            let Some((outer, span)) = outer else { continue };
+            if !self.proved(|table| table.same(outer.size(), axis.size())) {
+                let message = format!("the {name} of `{function}` is {axis} here, not the {name} outside");
+                let diagnostic = Diagnostic::warning(&codes::SHADOWED_DIM, message)
+                    .label(*from, format!("{name} inside is {axis}"))
+                    .context(span, format!("another {name}"));
+                self.warn(diagnostic);
+            }
+        }
     }
 
     fn wrong_call(&mut self, function: &Function<'_>, span: Span, what: &str) -> Failed {

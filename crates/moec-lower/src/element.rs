@@ -205,7 +205,13 @@ impl Lowerer<'_> {
                 operand.value = Value::Tensor(self.counted(operand.span, &axis.clone(), dtype)?);
             }
         }
-        let common = self.common(what, &operands)?;
+        let common = if op == Op::Select {
+            // As written: the value stands in front of the condition.
+            let [mask, value, other] = operands.as_slice() else { return Err(Failed) };
+            self.common(what, &[value.clone(), mask.clone(), other.clone()])?
+        } else {
+            self.common(what, &operands)?
+        };
         let mut args = Vec::new();
         for (i, operand) in operands.iter().enumerate() {
             let dtype = if op == Op::Select && i == 0 { DType::Bool } else { dtype };
