@@ -1,14 +1,14 @@
-//! Plans, evaluated as their types say, against the interpreter.
-
-mod evaluator;
+//! One program, planned and evaluated, against the interpreter.
 
 use std::collections::BTreeMap;
 
-use evaluator::evaluate;
 use moec_interp::{Tensor, generate};
 use moec_ir::{DType, Module, Sizes, print, read};
+use moec_plan::Plan;
 
-fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
+use crate::evaluator::evaluate;
+
+pub(crate) fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
     if (found.dtype, &found.shape) != (wanted.dtype, &wanted.shape) {
         return Err(format!("{} and {}", found.ty(), wanted.ty()));
     }
@@ -25,12 +25,12 @@ fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
 
 /// Plans for two panel widths and several token counts.
 #[track_caller]
-fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
+pub(crate) fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
     let module = module.instantiate(&Sizes::new()).unwrap();
     for (columns, tokens) in [(16, 5), (4, 1), (8, 0)] {
         let sizes: Sizes = [("T".into(), tokens)].into();
         let given = given(&sizes);
-        let Ok(wanted) = moec_interp::run(&module, &sizes, &given) else { continue };
+        let wanted = moec_interp::run(&module, &sizes, &given).unwrap();
         let plan = moec_plan::plan(&module, columns);
         let plan = plan.unwrap_or_else(|error| panic!("{error}\n{}", print(&module)));
         let found =
@@ -43,34 +43,26 @@ fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
     }
 }
 
-#[test]
-fn random_programs_give_the_interpreters_results() {
-    for seed in 0..300 {
-        let options = generate::Options { discontinuous: seed % 2 == 0, ..Default::default() };
-        let module = generate::module(seed, &options);
-        check(&module, |sizes| generate::inputs(&module, sizes, seed).unwrap());
-    }
-}
-
 /// A module in text, on inputs as the generator makes them from names.
 #[track_caller]
-fn check_text(body: &str) {
+pub(crate) fn check_text(body: &str) -> Plan {
     let module = read(&format!("module test {{\n    dim T\n{body}\n}}\n")).unwrap();
     check(&module, |sizes| generate::inputs(&module, sizes, 7).unwrap());
+    moec_plan::plan(&module.instantiate(&Sizes::new()).unwrap(), 16).unwrap()
 }
 
-#[test]
-fn reshape_of_everything() {
-    check_text(
-        r#"
-        %0 = input {name = "x"} : f32[T, 6]
-        %1 = reshape %0 {shape = [T, 2, 3]} : f32[T, 2, 3]
-        %2 = transpose %1 {perm = [0, 2, 1]} : f32[T, 3, 2]
-        %3 = reshape %2 {shape = [6*T]} : f32[6*T]
-        %4 = exp %2 : f32[T, 3, 2]
-        %5 = reshape %4 {shape = [T, 6]} : f32[T, 6]
-        output "a" = %3
-        output "b" = %5
-        "#,
-    );
+/// The kinds of the run steps.
+pub(crate) fn kinds(plan: &Plan) -> Vec<&'static str> {
+    plan.run.iter().map(|step| step.kernel.kind()).collect()
+}
+
+/// A module in text whose data make an index leave its range.
+#[track_caller]
+pub(crate) fn check_fault(body: &str, tokens: u64) {
+    let module = read(&format!("module test {{\n    dim T\n{body}\n}}\n")).unwrap();
+    let sizes: Sizes = [("T".into(), tokens)].into();
+    let given = generate::inputs(&module, &sizes, 7).unwrap();
+    assert!(moec_interp::run(&module, &sizes, &given).is_err());
+    let plan = moec_plan::plan(&module, 16).unwrap();
+    assert!(evaluate(&plan, &sizes, &given).is_err());
 }
