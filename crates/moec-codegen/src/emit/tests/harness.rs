@@ -11,7 +11,7 @@ use moec_plan::{
 };
 
 use super::reference::{Element, Machine, read, write};
-use crate::guard::Guarded;
+use crate::guard::{Edge, Guarded};
 use crate::{CodeKind, Compiled, Target};
 
 /// Sizes on both sides of every width of loop.
@@ -107,11 +107,13 @@ impl Builder {
 
     /// Runs the compiled plan with that way to share work: what the entry point returned, and buffers.
     fn compiled(&self, program: &Compiled, contents: &[Vec<u8>], split: Split) -> (u64, Vec<Vec<u8>>) {
-        let mut memory: Vec<Guarded<u8>> = contents.iter().map(|bytes| Guarded::from_slice(bytes)).collect();
+        let edge = if matches!(split, Split::BackwardsByOne) { Edge::Start } else { Edge::End };
+        let mut memory: Vec<Guarded<u8>> =
+            contents.iter().map(|bytes| Guarded::from_slice(bytes, edge)).collect();
         let pointers: Vec<*mut u8> = memory.iter_mut().map(Guarded::as_mut_ptr).collect();
         let dims: Vec<u64> = self.plan.dims.decls().iter().map(|decl| self.sizes[&decl.name]).collect();
         let scratch_bytes = self.plan.worker_scratch(&self.sizes).unwrap();
-        let mut scratch = Guarded::<u64>::new(2 * scratch_bytes as usize / 8);
+        let mut scratch = Guarded::<u64>::new(2 * scratch_bytes as usize / 8, edge);
         scratch.as_mut_slice().fill(u64::MAX);
         let mut fault = 0;
         let mut split = split;
@@ -133,8 +135,12 @@ impl Builder {
 
     /// Compiles, runs in all splits on these contents, and compares with the reference.
     pub(super) fn check_on(&self, contents: &[Vec<u8>]) {
-        let target = Target::host(CodeKind::Jit).unwrap();
-        let program = Compiled::jit(self.plan.clone(), &target, false).unwrap();
+        self.check_target(&Target::host(CodeKind::Jit).unwrap(), contents);
+    }
+
+    /// As [`check_on`](Self::check_on), for a target that runs here.
+    pub(super) fn check_target(&self, target: &Target, contents: &[Vec<u8>]) {
+        let program = Compiled::jit(self.plan.clone(), target, false).unwrap();
         let (fault, expected) = self.expected(contents);
         let (result, whole) = self.compiled(&program, contents, Split::Whole);
         assert_eq!(result != 0, fault, "fault, sizes {:?}", self.sizes);

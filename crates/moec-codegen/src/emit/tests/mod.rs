@@ -1,5 +1,12 @@
 //! Kernels against plain loops, at edge sizes, between guard pages, in every split.
 
+mod group;
 mod harness;
 mod map;
+mod pack;
+mod product;
+mod reduce;
 mod reference;
+mod row;
+mod scatter_add;
+mod whole;

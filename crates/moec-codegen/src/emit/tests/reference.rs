@@ -99,7 +99,12 @@ impl Machine<'_> {
     }
 
     fn get(&self, buffer: BufferId, at: usize) -> Element {
-        read(&self.buffers[buffer.0 as usize], self.plan.buffer(buffer).dtype, at)
+        let dtype = self.plan.buffer(buffer).dtype;
+        if self.fault {
+            // Where the size is zero the index 0 is out of range too.
+            return Float(0.0).cast(dtype);
+        }
+        read(&self.buffers[buffer.0 as usize], dtype, at)
     }
 
     fn set(&mut self, buffer: BufferId, at: usize, element: Element) {
@@ -134,6 +139,7 @@ impl Machine<'_> {
             Scalar::Load(load) => self.load(scalars, &load, point),
             Scalar::Iota(axis) => Int(point[axis] as i32),
             Scalar::Size(dim) => Int(self.size(&dim) as i32),
+            Scalar::Const(DType::I32, number) => Int(number.get() as i32),
             Scalar::Const(dtype, number) => Float(number.get() as f32).cast(dtype),
             Scalar::Cast(dtype, x) => self.eval(scalars, x, point, sums).cast(dtype),
             Scalar::Accumulator(n) => Float(sums[n]),
@@ -197,11 +203,11 @@ impl Machine<'_> {
                 ReduceOp::Any => Bool(line.iter().any(|x| x.truth())),
                 ReduceOp::All => Bool(line.iter().all(|x| x.truth())),
                 ReduceOp::Argmax => {
+                    let nan = |x: Element| x.float().is_nan();
                     let mut best = 0;
                     for r in 1..line.len() {
-                        if key(line[r]) > key(line[best])
-                            || (line[r].float().is_nan() && !line[best].float().is_nan())
-                        {
+                        let (x, y) = (line[r], line[best]);
+                        if !nan(y) && (nan(x) || key(x) > key(y)) {
                             best = r;
                         }
                     }

@@ -1,0 +1,154 @@
+//! Matrix products.
+
+use moec_ir::{DType, Dim, Op};
+use moec_plan::{Group, Groups, Kernel, Lhs, PackedWeight, Product, RowIndex, Scalar, Store};
+
+use super::group::{CHOICES, Choice, choose, routing};
+use super::harness::{Builder, EDGES, Expr, at, number};
+use super::pack::panels;
+
+/// `out[g, row, col] = sum over k of lhs[g, row, k] * w[g, k, col]`.
+fn batch(dtype: DType, groups: u64, rows: u64, n: u64, k: u64) -> Builder {
+    let mut builder = Builder::new();
+    let (g, m) = (builder.dim("G", groups), builder.dim("M", rows));
+    let (n, k) = (builder.dim("N", n), builder.dim("K", k));
+    let lhs = builder.buffer("lhs", DType::F32, &[g.clone(), m.clone(), k.clone()]);
+    let weight = panels(&mut builder, dtype, &g, &n, &k);
+    let out = builder.buffer("out", DType::F32, &[g.clone(), m.clone(), n.clone()]);
+    let mut e = Expr::default();
+    let value = e.push(Scalar::Accumulator(0), DType::F32);
+    let lhs = Lhs {
+        buffer: lhs,
+        offset: Vec::new(),
+        group_stride: m.times(&k).unwrap(),
+        row_stride: k,
+        row: RowIndex::Row,
+    };
+    let strides = vec![n.clone(), number(1), m.times(&n).unwrap()];
+    let out = Store { buffer: out, offset: Vec::new(), strides };
+    let groups = Groups::Batch { count: g, rows: m };
+    let kernel = Product { groups, lhs, weights: vec![weight], scalars: e.scalars, value, out };
+    builder.step("product", Kernel::Product(kernel));
+    builder
+}
+
+#[test]
+fn batches_at_the_edges() {
+    for rows in EDGES {
+        for n in EDGES {
+            batch(DType::F32, 1, rows, n, 5).check();
+        }
+        for k in EDGES {
+            batch(DType::Bf16, 2, rows, 17, k).check();
+        }
+    }
+    for groups in [0, 1, 3] {
+        batch(DType::F16, groups, 7, 33, 9).check();
+    }
+}
+
+#[test]
+fn more_rows_and_columns_than_an_item_takes() {
+    batch(DType::F32, 2, 101, 300, 3).check();
+    batch(DType::F32, 1, 7, 40, 5000).check();
+}
+
+/// A row's result has the same bits alone and among others.
+#[test]
+fn bits_do_not_depend_on_the_number_of_rows() {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        let (n, k) = (35, 77);
+        let all = batch(dtype, 1, 101, n, k);
+        let contents = all.contents(4);
+        let together = all.run_on(&contents)[2].clone();
+        for first in [0usize, 47, 95, 100] {
+            for rows in 1..=7.min(101 - first) {
+                let part = batch(dtype, 1, rows as u64, n, k);
+                let row_bytes = 4 * k as usize;
+                let lhs = contents[0][first * row_bytes..(first + rows) * row_bytes].to_vec();
+                let out = vec![0; rows * 4 * n as usize];
+                let alone = part.run_on(&[lhs, contents[1].clone(), out]);
+                assert_eq!(alone[2], together[first * 4 * n as usize..][..alone[2].len()]);
+            }
+        }
+    }
+}
+
+/// The sizes of a routed layer.
+#[derive(Clone, Copy)]
+struct Layer {
+    tokens: u64,
+    slots: u64,
+    experts: u64,
+    n: u64,
+    k: u64,
+}
+
+/// `out[row, col] = silu(acc_0) * acc_1 * weight[pair] + bias[expert, col]`, rows gathered by token.
+fn routed(dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>) {
+    let mut builder = Builder::new();
+    let (t, s, experts) = (builder.dim("T", layer.tokens), number(layer.slots), number(layer.experts));
+    let (n, k) = (number(layer.n), number(layer.k));
+    let pairs = [t.clone(), s.clone()];
+    let index = builder.buffer("index", DType::I32, &pairs);
+    let routing = routing(&mut builder, &experts, &t, &s);
+    let group = Group {
+        experts: experts.clone(),
+        tokens: t.clone(),
+        slots: s.clone(),
+        index: at(index, &pairs, &[0, 1]),
+        out: routing.clone(),
+    };
+    builder.step("group", Kernel::Group(group));
+    let lhs = builder.buffer("lhs", DType::F32, &[t.clone(), k.clone()]);
+    let weights: Vec<PackedWeight> = (0..2).map(|_| panels(&mut builder, dtype, &experts, &n, &k)).collect();
+    let gates = builder.buffer("gates", DType::F32, &pairs);
+    let bias_shape: [Dim; 2] = [experts, n.clone()];
+    let bias = builder.buffer("bias", DType::Bf16, &bias_shape);
+    let out = builder.buffer("out", DType::F32, &[routing.total.clone(), n.clone()]);
+    let mut e = Expr::default();
+    let [gate, up] = [0, 1].map(|i| e.push(Scalar::Accumulator(i), DType::F32));
+    let gate = e.apply(Op::Silu, &[gate]);
+    let product = e.apply(Op::Mul, &[gate, up]);
+    let gates = e.load(DType::F32, at(gates, &[routing.total.clone()], &[4]));
+    let product = e.apply(Op::Mul, &[product, gates]);
+    let bias = e.load(DType::Bf16, at(bias, &bias_shape, &[2, 1]));
+    let bias = e.cast(DType::F32, bias);
+    let value = e.apply(Op::Add, &[product, bias]);
+    let lhs =
+        Lhs { buffer: lhs, offset: Vec::new(), group_stride: number(0), row_stride: k, row: RowIndex::Token };
+    let out = Store { buffer: out, offset: Vec::new(), strides: vec![n, number(1), number(0)] };
+    let kernel = Product { groups: Groups::Routed(routing), lhs, weights, scalars: e.scalars, value, out };
+    builder.step("experts", Kernel::Product(kernel));
+    let mut contents = builder.contents(6);
+    contents[0] = choose(layer.tokens, layer.slots, layer.experts, choice);
+    (builder, contents)
+}
+
+#[test]
+fn experts_empty_full_and_mixed() {
+    for choice in CHOICES {
+        for (tokens, slots, experts) in [(0, 2, 4), (1, 1, 1), (1, 2, 8), (5, 2, 4), (17, 3, 8)] {
+            for n in [1, 4, 16, 17, 35] {
+                let layer = Layer { tokens, slots, experts, n, k: 9 };
+                let (builder, contents) = routed(DType::F32, layer, choice);
+                builder.check_on(&contents);
+            }
+        }
+        let layer = Layer { tokens: 7, slots: 2, experts: 5, n: 20, k: 16 };
+        let (builder, contents) = routed(DType::Bf16, layer, choice);
+        builder.check_on(&contents);
+    }
+}
+
+#[test]
+fn all_tokens_on_one_expert() {
+    let layer = Layer { tokens: 64, slots: 1, experts: 6, n: 33, k: 12 };
+    let (builder, contents) = routed(DType::F32, layer, |_, _, _| 4);
+    builder.check_on(&contents);
+}
+
+/// A plan with a grouping and a product.
+pub(super) fn example() -> (Builder, Vec<Vec<u8>>) {
+    routed(DType::Bf16, Layer { tokens: 3, slots: 2, experts: 4, n: 20, k: 8 }, CHOICES[0])
+}
