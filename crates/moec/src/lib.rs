@@ -1,1 +1,38 @@
-//! The facade: compile, bind, run.
+//! moec compiles the mathematics of Mixture-of-Experts models to native code. This crate is its only
+//! public API: a source goes to an [`Artifact`] ([`compile`]), weights go into a [`Loaded`], and any
+//! number of [`Session`]s run it on slices of the caller.
+//!
+//! It wires the phases and owns none of their work. It reads no files but those of weights, prints
+//! nothing and looks at no clock; the command line does that.
+
+mod artifact;
+mod compile;
+mod emit;
+mod error;
+mod oracle;
+mod stage;
+mod tensor;
+mod validate;
+
+pub use artifact::Artifact;
+pub use compile::{Checked, Options, check, compile, front};
+pub use emit::emit;
+pub use error::CompileError;
+pub use moec_codegen::TARGET_NAMES;
+pub use moec_diag as diag;
+pub use moec_interp as interp;
+pub use moec_ir as ir;
+pub use moec_opt::{Numerics, Report};
+pub use moec_plan as plan;
+pub use moec_runtime::session::{
+    Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,
+    Weights, random_input,
+};
+pub use moec_runtime::threads::{Pool, PoolError};
+pub use moec_runtime::weights::{WeightError, WeightFiles, write_safetensors};
+pub use moec_runtime::{buffer, cpu};
+pub use moec_syntax::format;
+pub use oracle::to_oracle;
+pub use stage::{Emit, Stage};
+pub use tensor::HostTensor;
+pub use validate::{Validation, difference};

@@ -172,7 +172,7 @@ impl Session {
         self.bound = None;
         let program = Arc::clone(self.loaded.program());
         let plan = program.plan();
-        let mut equations: Vec<(&Dim, u64)> = Vec::new();
+        let mut axes: Vec<(Dim, u64)> = Vec::new();
         for (shape, (name, ty)) in shapes.iter().zip(&plan.inputs) {
             if shape.len() != ty.rank() {
                 return Err(RunError::Tensor {
@@ -182,9 +182,9 @@ impl Session {
                     expected: ty.to_string(),
                 });
             }
-            equations.extend(ty.shape.iter().zip(shape.iter().copied()));
+            axes.extend(ty.shape.iter().cloned().zip(shape.iter().copied()));
         }
-        let sizes = plan.dims.solve(&equations)?;
+        let sizes = plan.dims.solve(&axes)?;
         let mut outputs = Vec::new();
         for (_, ty) in &plan.outputs {
             let shape = ty.shape.iter().map(|dim| dim.eval(&sizes)).collect::<Result<Vec<u64>, _>>()?;

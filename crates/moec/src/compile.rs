@@ -1,0 +1,156 @@
+//! From a source to an artifact.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moec_codegen::{CodeKind, Compiled, Target};
+use moec_diag::{Diagnostic, SourceFile};
+use moec_ir::{Module, Sizes};
+use moec_lower::LoweredModel;
+use moec_opt::Numerics;
+
+use crate::artifact::Artifact;
+use crate::validate::{Validation, validate};
+use crate::{CompileError, Stage};
+
+/// What the caller chooses.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The model to compile; may be left out when the source has one.
+    pub model: Option<String>,
+    /// Values for params and sized dims, by name, as on the command line: `layer` to `3`.
+    pub set: BTreeMap<String, String>,
+    /// How far rewrites may move the bits of a result.
+    pub numerics: Numerics,
+    /// The number of tokens that the cost model assumes.
+    pub tokens: u64,
+    /// The machine to compile for, `host` or a name from [`moec_codegen::TARGET_NAMES`].
+    pub target: String,
+    /// Whether to optimise at all.
+    pub optimise: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            model: None,
+            set: BTreeMap::new(),
+            numerics: Numerics::Reassociate,
+            tokens: 64,
+            target: "host".to_owned(),
+            optimise: true,
+        }
+    }
+}
+
+/// A program that passed the front end.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The IR with its sized dims as symbols.
+    pub ir: Module,
+    /// Where things are declared, if the program came from `.moe`.
+    pub model: Option<LoweredModel>,
+    /// Warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Called when a stage has ended.
+pub type Watch<'a> = &'a mut dyn FnMut(Stage);
+
+/// Checks all of a `.moe` source and returns its models and warnings. An error carries every
+/// diagnostic.
+pub fn check(
+    source: &SourceFile,
+    options: &Options,
+) -> Result<(Vec<LoweredModel>, Vec<Diagnostic>), CompileError> {
+    let lowering = moec_lower::Options { set: options.set.clone(), model: options.model.clone() };
+    let (models, diagnostics) = moec_lower::lower_text(&source.text, &lowering);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(CompileError::Source(diagnostics));
+    }
+    Ok((models, diagnostics))
+}
+
+/// The front end: a `.moe` source, or IR text if the name ends in `.moir`.
+pub fn front(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Result<Checked, CompileError> {
+    if source.name.ends_with(".moir") {
+        let ir = moec_ir::read(&source.text).map_err(CompileError::Ir)?;
+        watch(Stage::Lower);
+        return Ok(Checked { ir, model: None, warnings: Vec::new() });
+    }
+    let (mut models, warnings) = check(source, options)?;
+    watch(Stage::Lower);
+    match (models.pop(), models.is_empty()) {
+        (Some(model), true) => Ok(Checked { ir: model.module.clone(), model: Some(model), warnings }),
+        (None, _) => Err(CompileError::Options("the source has no model".to_owned())),
+        (Some(last), false) => {
+            let names: Vec<&str> = models.iter().chain([&last]).map(|model| &*model.module.name).collect();
+            let message = format!("the source has the models {}: choose one", names.join(", "));
+            Err(CompileError::Options(message))
+        }
+    }
+}
+
+/// Compiles a source for this machine. `watch` is called at the end of each stage.
+pub fn compile(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Result<Artifact, CompileError> {
+    let checked = front(source, options, watch)?;
+    build(checked, options, watch)
+}
+
+/// The optimised form of a program and what was done to reach it, after translation validation.
+pub(crate) struct Optimised {
+    pub(crate) module: Module,
+    pub(crate) report: moec_opt::Report,
+    pub(crate) validation: Validation,
+}
+
+pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
+    moec_opt::Options { numerics: options.numerics, tokens: options.tokens, ..Default::default() }
+}
+
+pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Result<Optimised, CompileError> {
+    if !options.optimise {
+        let (module, report) = (ir.clone(), moec_opt::Report::default());
+        return Ok(Optimised { module, report, validation: Validation::Unchanged });
+    }
+    let optimised = moec_opt::optimize(ir, &opt_options(options))
+        .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
+    watch(Stage::Optimise);
+    let validation = validate(ir, &optimised.module);
+    watch(Stage::Validate);
+    let (module, report) = match validation {
+        Validation::Differed { .. } => (ir.clone(), optimised.report),
+        _ => (optimised.module, optimised.report),
+    };
+    Ok(Optimised { module, report, validation })
+}
+
+/// The program with numbers for all sizes that are known now.
+pub(crate) fn numbers(module: &Module, stage: Stage) -> Result<Module, CompileError> {
+    module.instantiate(&Sizes::new()).map_err(|error| CompileError::internal(stage, error))
+}
+
+fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifact, CompileError> {
+    let target = target(options, CodeKind::Jit)?;
+    if !target.runs_here() {
+        let message = format!("this machine cannot run code for {}", target.name());
+        return Err(CompileError::Options(message));
+    }
+    let Optimised { module, report, validation } = optimise(&checked.ir, options, watch)?;
+    let module = numbers(&module, Stage::Optimise)?;
+    let plan = plan(&module)?;
+    watch(Stage::Plan);
+    let program = Compiled::jit(plan, &target, false)
+        .map_err(|error| CompileError::internal(Stage::Generate, error))?;
+    watch(Stage::Generate);
+    Ok(Artifact { checked, module, report, validation, program: Arc::new(program) })
+}
+
+pub(crate) fn plan(module: &Module) -> Result<moec_plan::Plan, CompileError> {
+    moec_plan::plan(module, moec_codegen::tile::PANEL_COLUMNS as u64)
+        .map_err(|error| CompileError::internal(Stage::Plan, error))
+}
+
+pub(crate) fn target(options: &Options, kind: CodeKind) -> Result<Target, CompileError> {
+    Target::named(&options.target, kind).map_err(|error| CompileError::Options(error.to_string()))
+}

@@ -1,0 +1,60 @@
+//! Stages as text.
+
+use moec_codegen::{CodeKind, Listing};
+use moec_diag::SourceFile;
+
+use crate::compile::{Options, Watch, front, numbers, opt_options, optimise, plan, target};
+use crate::{CompileError, Emit, Stage};
+
+/// The forms of a program that were asked for, in the order of compilation. IR is printed with numbers
+/// for all sizes known at compile time. Machine code may be for a machine other than this one.
+pub fn emit(
+    source: &SourceFile,
+    options: &Options,
+    forms: &[Emit],
+    watch: Watch<'_>,
+) -> Result<Vec<(Emit, String)>, CompileError> {
+    let mut forms = forms.to_vec();
+    forms.sort_unstable();
+    forms.dedup();
+    let checked = front(source, options, watch)?;
+    let mut texts = Vec::new();
+    let last = forms.last().copied();
+    for form in forms.iter().copied().filter(|&form| form < Emit::Opt) {
+        let text = match form {
+            Emit::Egraph => moec_opt::egraph_text(&checked.ir, &opt_options(options))
+                .map_err(|error| CompileError::internal(Stage::Optimise, error))?,
+            _ => moec_ir::print(&numbers(&checked.ir, Stage::Lower)?),
+        };
+        texts.push((form, text));
+    }
+    if last < Some(Emit::Opt) {
+        return Ok(texts);
+    }
+    let module = numbers(&optimise(&checked.ir, options, watch)?.module, Stage::Optimise)?;
+    if forms.contains(&Emit::Opt) {
+        texts.push((Emit::Opt, moec_ir::print(&module)));
+    }
+    if last < Some(Emit::Plan) {
+        return Ok(texts);
+    }
+    let plan = plan(&module)?;
+    watch(Stage::Plan);
+    if forms.contains(&Emit::Plan) {
+        texts.push((Emit::Plan, moec_plan::print(&plan)));
+    }
+    if last < Some(Emit::Clif) {
+        return Ok(texts);
+    }
+    let target = target(options, CodeKind::Object)?;
+    let (_, listings) = moec_codegen::compile_object(&plan, &target, true)
+        .map_err(|error| CompileError::internal(Stage::Generate, error))?;
+    watch(Stage::Generate);
+    let parts: [(Emit, fn(&Listing) -> &str); 2] = [(Emit::Clif, |l| &l.clif), (Emit::Asm, |l| &l.assembly)];
+    for (form, part) in parts.into_iter().filter(|(form, _)| forms.contains(form)) {
+        let functions: Vec<String> =
+            listings.iter().map(|l| format!("; {}\n{}", l.name, part(l).trim_end())).collect();
+        texts.push((form, functions.join("\n\n") + "\n"));
+    }
+    Ok(texts)
+}

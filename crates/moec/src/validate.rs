@@ -1,0 +1,144 @@
+//! Translation validation: the optimised program against the original, on sizes small enough for the
+//! interpreter, at every compilation.
+//!
+//! Sized dims above 16 are replaced by small ones, smaller for smaller, equal for equal; run-time dims
+//! get small values. Where such sizes contradict the program (a constant slice, say), the real ones are
+//! used if the work is bearable, and otherwise the outcome says that nothing was checked.
+
+use std::collections::BTreeMap;
+
+use moec_interp::{InterpError, Tensor, generate};
+use moec_ir::{DType, DimKind, Module, Op, Sizes, Work};
+
+/// What validation found.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Validation {
+    /// Every output agreed on every seed.
+    Agreed {
+        /// How many random inputs were tried.
+        seeds: u64,
+        /// The largest difference, relative to the output's scale.
+        difference: f64,
+    },
+    /// Nothing could be checked.
+    Unchecked {
+        /// Why.
+        reason: String,
+    },
+    /// The programs differ. The original was compiled instead.
+    Differed {
+        /// The largest difference, relative to the output's scale.
+        difference: f64,
+        /// Where.
+        output: String,
+    },
+    /// The optimiser was not asked to change anything.
+    Unchanged,
+}
+
+/// Random inputs tried.
+const SEEDS: u64 = 2;
+
+/// Sizes up to this one keep their value: they are numbers of chosen experts, groups and the like.
+const KEPT: u64 = 16;
+
+/// Floating-point operations that one validation may take.
+const WORK: f64 = 3e8;
+
+/// Compares `optimised` with `original`; both with their sized symbols.
+pub(crate) fn validate(original: &Module, optimised: &Module) -> Validation {
+    let mut reason = String::new();
+    for sizes in [small(original), original.dims.sized().clone()] {
+        let pair = (original.instantiate(&sizes), optimised.instantiate(&sizes));
+        let (Ok(a), Ok(b)) = pair else {
+            reason = "small sizes contradict the program, and its own are too large".to_owned();
+            continue;
+        };
+        let runtime = runtime_sizes(&a);
+        if work(&a, &runtime) > WORK {
+            reason = "the interpreter would take too long".to_owned();
+            continue;
+        }
+        match compare(&a, &b, &runtime) {
+            Ok(outcome) => return outcome,
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Validation::Unchecked { reason }
+}
+
+/// A small size for each large sized symbol, in the same order.
+fn small(module: &Module) -> Sizes {
+    let mut values: Vec<u64> = module.dims.sized().values().copied().filter(|&v| v > KEPT).collect();
+    values.sort_unstable();
+    values.dedup();
+    let shrink = |value: u64| values.binary_search(&value).map_or(value, |rank| KEPT + 1 + rank as u64);
+    module.dims.sized().iter().map(|(name, &value)| (name.clone(), shrink(value))).collect()
+}
+
+/// Three tokens, and something else for further run-time symbols.
+fn runtime_sizes(module: &Module) -> Sizes {
+    let open = module.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
+    open.zip(3..).map(|(decl, size)| (decl.name.clone(), size)).collect()
+}
+
+/// Floating-point operations of the whole program.
+fn work(module: &Module, runtime: &Sizes) -> f64 {
+    let Ok(sizes) = module.dims.bind(runtime) else { return f64::INFINITY };
+    let size = |dim: &moec_ir::Dim| dim.eval(&sizes).map_or(f64::INFINITY, |n| n as f64);
+    module
+        .nodes
+        .iter()
+        .map(|node| {
+            let args: Vec<_> = node.args.iter().map(|&arg| &module.node(arg).ty).collect();
+            let work = Work { args: &args, attrs: &node.attrs, result: &node.ty, size: &size };
+            (node.op.row().flops)(&work) + work.elements(&node.ty)
+        })
+        .sum()
+}
+
+fn compare(a: &Module, b: &Module, runtime: &Sizes) -> Result<Validation, InterpError> {
+    let allowed = if rounds(a) { 2e-2 } else { 1e-9 };
+    let mut largest = 0.0;
+    for seed in 0..SEEDS {
+        let inputs: BTreeMap<String, Tensor> = generate::inputs(a, runtime, seed)?;
+        let before = moec_interp::run(a, runtime, &inputs)?;
+        let after = moec_interp::run(b, runtime, &inputs)?;
+        for ((output, before), (_, after)) in before.iter().zip(&after) {
+            let difference = difference(&before.data, &after.data);
+            if difference > allowed {
+                return Ok(Validation::Differed { difference, output: output.clone() });
+            }
+            largest = f64::max(largest, difference);
+        }
+    }
+    Ok(Validation::Agreed { seeds: SEEDS, difference: largest })
+}
+
+/// Whether values are rounded to 16 bits on the way, which amplifies a last bit.
+fn rounds(module: &Module) -> bool {
+    module
+        .nodes
+        .iter()
+        .any(|node| node.op == Op::Cast && matches!(node.attrs.dtype("to"), DType::Bf16 | DType::F16))
+}
+
+/// The largest difference, relative to the largest magnitude of `expected` (to 1 if all are zero).
+/// Equal infinities and two NaNs do not differ; a NaN on one side differs infinitely.
+pub fn difference(expected: &[f64], found: &[f64]) -> f64 {
+    if expected.len() != found.len() {
+        return f64::INFINITY;
+    }
+    let finite = expected.iter().map(|v| v.abs()).filter(|v| v.is_finite());
+    let scale = finite.fold(0.0, f64::max);
+    let scale = if scale == 0.0 { 1.0 } else { scale };
+    let pairs = expected.iter().zip(found);
+    let worst = pairs.map(|(e, f)| match (e.is_nan(), f.is_nan()) {
+        (true, true) => 0.0,
+        (false, false) if e == f => 0.0,
+        (false, false) => ((e - f) / scale).abs(),
+        _ => f64::INFINITY,
+    });
+    worst.fold(0.0, f64::max)
+}
