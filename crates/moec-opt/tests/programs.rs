@@ -1,6 +1,8 @@
 //! Whole programs of `tests/opt`: the optimised text is as expected (`MOEC_BLESS=1` rewrites it), the
 //! optimised program computes the same, and equal programs come out equal.
 
+#![expect(clippy::unwrap_used, reason = "a test without its files fails")]
+
 use std::path::{Path, PathBuf};
 
 use moec_interp::{generate, run};
@@ -111,6 +113,8 @@ fn dispatch_is_found() {
         ("deepseek_v3", 3),
         ("gpt_oss", 3),
         ("s5", 3),
+        ("s6", 3),
+        ("llama4", 3),
     ] {
         let optimized = optimized(name);
         assert_eq!(count(&optimized.module, Op::GroupedMatmul), grouped, "{name}");

@@ -42,10 +42,9 @@ fn contraction_of_transpose(v: View<'_>, n: Found<'_>) -> Vec<Term> {
             let back = inverse(&t.axes("perm"));
             let lhs: Option<Vec<u8>> = back.iter().map(|&p| spec.lhs.get(p).copied()).collect();
             out.extend(one(|| {
-                let spec = EinsumSpec { lhs: lhs?, rhs: spec.rhs, out: spec.out };
+                let spec = EinsumSpec { lhs: lhs?, ..spec.clone() };
                 v.einsum(&spec, v.term(t.arg(0))?, v.term(b)?)
             }));
-            break;
         }
     }
     out

@@ -12,6 +12,8 @@ use crate::term::{Found, Term, View, leading};
 rules! {
     /// The sum over experts of a sparse gate times Y adds up the chosen pairs only.
     sum_of_gated_is_combine: Finite [Sum];
+    /// A sum gated by a sum of sparse gates is the sum of one gated by each.
+    sum_gated_by_sum_of_gates: Reassociate [Sum];
     /// The sum over experts of Y where chosen, else 0, adds up the chosen pairs only.
     sum_of_chosen_is_combine: Reassociate [Sum] if "the other branch is 0" if "indices are in range";
     /// The sum over experts of what is 0 where a sparse gate is 0 adds up the chosen pairs only.
@@ -130,6 +132,31 @@ fn sum_of_gated_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let axis = n.axis();
     let found = gated(v, n.arg(0), axis, FACTORS).into_iter();
     found.filter_map(|(gate, rest)| combine(v, gate, rest, axis)).collect()
+}
+
+fn sum_gated_by_sum_of_gates(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let axis = n.axis();
+    let mut out = Vec::new();
+    for product in v.nodes(n.arg(0), Op::Mul) {
+        let (a, b) = (product.arg(0), product.arg(1));
+        for (gate, y) in [(a, b), (b, a)] {
+            for (source, map) in v.expansions(gate) {
+                let sparse = |class| v.nodes(class, Op::Densify).any(|d| map.get(d.axis()) == Some(&axis));
+                for sum in v.nodes(source, Op::Add).filter(|sum| sum.args().iter().all(|&g| sparse(g))) {
+                    let gated = |&g| {
+                        let gate = v.broadcast(v.term(g)?, &map, v.shape(gate))?;
+                        let product = v.op(Op::Mul, vec![gate, v.term(y)?], Attrs::default())?;
+                        v.along(n, vec![product], axis)
+                    };
+                    out.extend(one(|| {
+                        let parts = sum.args().iter().map(gated).collect::<Option<_>>()?;
+                        v.op(Op::Add, parts, Attrs::default())
+                    }));
+                }
+            }
+        }
+    }
+    out
 }
 
 fn sum_of_chosen_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
