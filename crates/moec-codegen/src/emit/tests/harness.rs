@@ -216,7 +216,7 @@ unsafe extern "C" fn parallel(
     // SAFETY: `host` is the split that `compiled` put there.
     let split = unsafe { *host.cast::<Split>() };
     match split {
-        // SAFETY (all calls): ranges within the items, each item once, one thread a worker.
+        // SAFETY: ranges within the items, each item once, one thread a worker.
         Split::Whole => unsafe { kernel(frame, 0, 0, items) },
         Split::BackwardsByOne => (0..items).rev().for_each(|i| {
             // SAFETY: as above.

@@ -110,7 +110,7 @@ fn routed(dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>)
     let [gate, up] = [0, 1].map(|i| e.push(Scalar::Accumulator(i), DType::F32));
     let gate = e.apply(Op::Silu, &[gate]);
     let product = e.apply(Op::Mul, &[gate, up]);
-    let gates = e.load(DType::F32, at(gates, &[routing.total.clone()], &[4]));
+    let gates = e.load(DType::F32, at(gates, std::slice::from_ref(&routing.total), &[4]));
     let product = e.apply(Op::Mul, &[product, gates]);
     let bias = e.load(DType::Bf16, at(bias, &bias_shape, &[2, 1]));
     let bias = e.cast(DType::F32, bias);

@@ -24,7 +24,7 @@ fn every_kernel(ops: &[Op]) -> Builder {
         builder.step("map", Kernel::Map(kernel));
     }
     let mut e = Expr::default();
-    let value = e.load(DType::F32, at(x, &[h.clone()], &[0]));
+    let value = e.load(DType::F32, at(x, std::slice::from_ref(&h), &[0]));
     let out = into(total, &[]);
     let (shape1, len) = (Vec::new(), h.clone());
     let kernel = Reduce { shape: shape1, len, op: ReduceOp::Mean, scalars: e.scalars, value, out };
