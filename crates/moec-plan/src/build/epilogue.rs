@@ -63,43 +63,39 @@ impl Epilogue {
         entries.iter().position(|entry| *entry == buffer).map(|at| self.rank + at)
     }
 
-    /// The roles of the root's axes, if all accumulators agree and none is used askew. `roles` are
-    /// those of the products' axes.
-    pub(super) fn roles(&self, roles: &[Role]) -> Option<Vec<Role>> {
-        let mut found: Option<Vec<Role>> = None;
+    /// What the root's axes are to the product, if all accumulators agree and none is used askew.
+    /// `roles` are those of the products' axes.
+    pub(super) fn axes<'a>(&self, shape: &'a [Dim], roles: &[Role]) -> Option<Axes<'a>> {
+        let mut found: Option<[Vec<usize>; 3]> = None;
         for place in &self.places {
-            let mut of_root = vec![Role::Row; self.rank];
-            for (&axis, role) in place.as_ref()?.iter().zip(roles) {
-                of_root[axis] = *role;
-            }
+            let place = place.as_ref()?;
+            let of_role = ROLES.map(|wanted| -> Vec<usize> {
+                let of = place.iter().zip(roles).filter(|(_, role)| **role == wanted);
+                of.map(|(axis, _)| *axis).collect()
+            });
             // A plan row is recognised by being axis 0.
-            let turned = self.routing.is_some() && of_root.first() != Some(&Role::Row);
-            if turned || found.as_ref().is_some_and(|known| *known != of_root) {
+            let turned = self.routing.is_some() && of_role[0] != [0];
+            if turned || found.as_ref().is_some_and(|known| *known != of_role) {
                 return None;
             }
-            found = Some(of_root);
+            found = Some(of_role);
         }
-        found.filter(|_| !self.unfit)
+        found.filter(|_| !self.unfit).map(|of_role| Axes { shape, of_role })
     }
 }
 
-/// The axes of a root with their roles.
+/// The axes of a root, and which make rows, columns and groups, in the product's order.
 pub(super) struct Axes<'a> {
     pub shape: &'a [Dim],
-    pub roles: &'a [Role],
+    of_role: [Vec<usize>; 3],
 }
 
 impl Axes<'_> {
-    fn of(&self, role: Role) -> Vec<usize> {
-        (0..self.shape.len()).filter(|&axis| self.roles[axis] == role).collect()
-    }
-
     /// The strides of rows, columns and groups, given those of the root's axes.
     fn merged(&self, stride: impl Fn(usize) -> Dim) -> Result<Option<Vec<Dim>>, PlanError> {
         let mut strides = Vec::new();
-        for role in ROLES {
-            let axes: Vec<(Dim, Dim)> =
-                self.of(role).into_iter().map(|a| (self.shape[a].clone(), stride(a))).collect();
+        for axes in &self.of_role {
+            let axes: Vec<(Dim, Dim)> = axes.iter().map(|&a| (self.shape[a].clone(), stride(a))).collect();
             match merged_stride(&axes)? {
                 Some(stride) => strides.push(stride),
                 None => return Ok(None),
@@ -116,7 +112,8 @@ impl Axes<'_> {
 
     /// The axes of the root in the order group, row, column, which always fits when row-major.
     pub(super) fn in_product_order(&self) -> Vec<usize> {
-        [self.of(Role::Group), self.of(Role::Row), self.of(Role::Column)].concat()
+        let [rows, columns, groups] = &self.of_role;
+        [groups.as_slice(), rows, columns].concat()
     }
 
     /// A program over the root's axes as one over the product's, if it can be said in those.
@@ -175,9 +172,9 @@ impl Axes<'_> {
         if axis >= rank {
             return Some(Scalar::Iota(axis - rank + 2));
         }
-        let role = self.roles[axis];
-        let alone = self.of(role).into_iter().all(|other| other == axis || self.shape[other].is(1));
-        let kernel_axis = ROLES.iter().position(|r| *r == role)?;
+        let kernel_axis = self.of_role.iter().position(|axes| axes.contains(&axis))?;
+        let mut others = self.of_role[kernel_axis].iter().filter(|other| **other != axis);
+        let alone = others.all(|&other| self.shape[other].is(1));
         alone.then_some(Scalar::Iota(kernel_axis))
     }
 }

@@ -171,10 +171,9 @@ impl Planner<'_> {
         let mut emitter = Emitter::new(self);
         emitter.epilogue = Some(Epilogue::new(shape.len(), products, routing));
         let result = emitter.at(root, &Coord::axes(shape.len()))?;
-        let roles = emitter.epilogue.as_ref().and_then(|epilogue| epilogue.roles(&first.roles));
+        let axes = emitter.epilogue.as_ref().and_then(|epilogue| epilogue.axes(shape, &first.roles));
         let scalars = emitter.scalars;
-        let Some(roles) = roles else { return Ok(None) };
-        let axes = Axes { shape, roles: &roles };
+        let Some(axes) = axes else { return Ok(None) };
         let Some((scalars, value)) = axes.carry(&scalars, result)? else { return Ok(None) };
         let Some((view, out)) = self.place_product(root, &axes, target)? else { return Ok(None) };
         let weights = contractions.into_iter().map(|c| c.weight).collect();

@@ -85,6 +85,19 @@ fn contractions_of_every_kind() {
 }
 
 #[test]
+fn a_turned_product_keeps_the_order_of_its_rows() {
+    check_text(
+        r#"
+        %0 = input {name = "x"} : f32[T, 4, 5]
+        %1 = weight {from = "w", name = "w"} : f16[17, 4]
+        %2 = einsum %0, %1 {spec = "abc,db->adc"} : f32[T, 17, 5]
+        %3 = transpose %2 {perm = [2, 0, 1]} : f32[5, T, 17]
+        output "y" = %3
+        "#,
+    );
+}
+
+#[test]
 fn grouped_products_of_every_kind() {
     check_text(
         r#"
