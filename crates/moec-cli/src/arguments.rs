@@ -1,0 +1,73 @@
+//! The command line, and options that several commands share.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser};
+use moec::{Numerics, Options};
+
+use crate::commands::Command;
+use crate::terminal::Color;
+
+/// Compiles the mathematics of Mixture-of-Experts models to native code.
+#[derive(Debug, Parser)]
+#[command(name = "moec", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub(crate) color: Color,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  moec check examples/granite.moe          what is wrong with it
+  moec run examples/granite.moe            compile it, run it on random data, compare with the interpreter
+  moec opt examples/granite.moe            the optimised program
+
+Exit codes: 0 done; 1 the input was wrong; 2 usage; 101 a bug in moec.";
+
+/// Which program of a source, with which values.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// The model, where the source has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+
+    /// Gives a param or a sized dim another value; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+/// How to optimise.
+#[derive(Debug, Args)]
+pub(crate) struct OptimiseArgs {
+    /// How far rewrites may move the bits of a result
+    #[arg(long, value_name = "CLASS", default_value = "reassociate",
+          value_parser = PossibleValuesParser::new(Numerics::ALL.map(Numerics::name)))]
+    pub(crate) numerics: String,
+
+    /// Compiles the program as it is written
+    #[arg(long)]
+    pub(crate) no_optimise: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("expected NAME=VALUE, such as `layer=3` or `H=64`".to_owned()),
+    }
+}
+
+/// The options of the facade for these arguments.
+pub(crate) fn options(model: &ModelArgs, optimise: Option<&OptimiseArgs>) -> Options {
+    let mut options = Options { model: model.model.clone(), ..Options::default() };
+    options.set = model.set.iter().cloned().collect();
+    if let Some(args) = optimise {
+        options.numerics = Numerics::from_name(&args.numerics).unwrap_or(options.numerics);
+        options.optimise = !args.no_optimise;
+    }
+    options
+}

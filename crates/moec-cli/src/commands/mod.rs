@@ -1,0 +1,42 @@
+//! One file a subcommand.
+
+mod check;
+mod explain;
+mod fmt;
+mod opt;
+mod run;
+mod test;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what is wrong with sources
+    Check(check::Args),
+    /// Format sources in the one style
+    Fmt(fmt::Args),
+    /// Print the stages of a compilation
+    Opt(opt::Args),
+    /// Explain a diagnostic code, or what the optimiser did to a source
+    Explain(explain::Args),
+    /// Compile a source, run it, and compare with the interpreter
+    Run(run::Args),
+    /// Run test files
+    Test(test::Args),
+}
+
+/// Carries out a command.
+pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure> {
+    match command {
+        Command::Check(args) => check::run(args, terminal),
+        Command::Fmt(args) => fmt::run(args, terminal),
+        Command::Opt(args) => opt::run(args, terminal),
+        Command::Explain(args) => explain::run(args, terminal),
+        Command::Run(args) => run::run(args, terminal),
+        Command::Test(args) => test::run(args, terminal),
+    }
+}

@@ -1,0 +1,120 @@
+//! The inputs of a run: from files where they are there, else random; and the sizes that follow.
+
+use moec::diag::{Diagnostic, SourceFile, codes};
+use moec::ir::{Dim, DimKind, Sizes, TensorType};
+use moec::{Checked, HostTensor, Pool, WeightFiles, random_input};
+
+use super::weights::declared;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// The value of a run-time dim that nothing tells.
+const TOKENS: u64 = 32;
+
+/// Inputs in the order of the program, and every size.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) tensors: Vec<HostTensor>,
+    pub(super) sizes: Sizes,
+    /// The run-time dims, in order of declaration.
+    pub(super) runtime: Vec<(String, u64)>,
+    /// Names of inputs from files.
+    pub(super) given: Vec<String>,
+    /// Names of random inputs.
+    pub(super) seeded: Vec<String>,
+}
+
+impl Inputs {
+    /// Finds every input of a program.
+    pub(super) fn gather(
+        checked: &Checked,
+        source: &SourceFile,
+        files: &WeightFiles,
+        tokens: Option<u64>,
+        seed: u64,
+        pool: &Pool,
+        terminal: &Terminal,
+    ) -> Result<Inputs, Failure> {
+        let ir = &checked.ir;
+        let mut equations: Vec<(&Dim, u64)> = Vec::new();
+        for (_, name, ty) in ir.inputs().filter(|(_, name, _)| files.contains(name)) {
+            let tensor = files.get(name).map_err(Failure::input)?;
+            if tensor.dtype != ty.dtype || tensor.shape.len() != ty.rank() {
+                let found = format!("{} {:?}", tensor.dtype, tensor.shape);
+                let diagnostic = mismatch(checked, name, ty, &found, &tensor.file.display().to_string());
+                terminal.diagnostics(&[diagnostic], source);
+                return Err(Failure::Said);
+            }
+            equations.extend(ty.shape.iter().zip(tensor.shape.iter().copied()));
+        }
+        let mut determining: Vec<Dim> = equations.iter().map(|(dim, _)| (*dim).clone()).collect();
+        let mut open: Vec<Dim> = Vec::new();
+        while let Some(name) = ir.dims.undetermined(&determining.iter().collect::<Vec<_>>()) {
+            open.push(Dim::symbol(name));
+            determining.push(Dim::symbol(name));
+        }
+        equations.extend(open.iter().map(|dim| (dim, tokens.unwrap_or(TOKENS))));
+        let sizes = ir.dims.solve(&equations).map_err(|error| Failure::Input(format!("sizes: {error}")))?;
+        let runtime = ir.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
+        let runtime: Vec<(String, u64)> =
+            runtime.map(|decl| (decl.name.to_string(), sizes[&decl.name])).collect();
+        if let Some(tokens) =
+            tokens.filter(|tokens| open.is_empty() && runtime.iter().all(|(_, n)| n != tokens))
+        {
+            let known: Vec<String> = runtime.iter().map(|(name, n)| format!("{name} = {n}")).collect();
+            let message = match known.as_slice() {
+                [] => format!("--tokens {tokens}: the program has no run-time dim"),
+                known => format!("--tokens {tokens} contradicts the input files: {}", known.join(", ")),
+            };
+            return Err(Failure::Usage(message));
+        }
+
+        let mut inputs =
+            Inputs { tensors: Vec::new(), sizes, runtime, given: Vec::new(), seeded: Vec::new() };
+        for (_, name, ty) in ir.inputs() {
+            let shape = ty.shape.iter().map(|dim| dim.eval(&inputs.sizes)).collect::<Result<Vec<u64>, _>>();
+            let shape = shape.map_err(|error| Failure::Input(format!("input `{name}`: {error}")))?;
+            let memory = |error: &dyn std::fmt::Display| Failure::Input(format!("input `{name}`: {error}"));
+            let tensor = if files.contains(name) {
+                inputs.given.push(name.to_owned());
+                let tensor = files.get_typed(name, ty.dtype, &shape).map_err(Failure::input)?;
+                HostTensor::copied(ty.dtype, &shape, tensor.bytes)
+            } else {
+                inputs.seeded.push(name.to_owned());
+                let random =
+                    random_input(pool, seed, name, ty.dtype, &shape).map_err(|error| memory(&error))?;
+                HostTensor::copied(ty.dtype, &shape, random.as_slice())
+            };
+            inputs.tensors.push(tensor.map_err(|error| memory(&error))?);
+        }
+        if !files.names().all(|name| ir.inputs().any(|(_, input, _)| input == name))
+            && inputs.given.is_empty()
+        {
+            let wanted: Vec<&str> = ir.inputs().map(|(_, name, _)| name).collect();
+            let found: Vec<&str> = files.names().take(4).collect();
+            let message = format!("the input files hold {}, and no {}", found.join(", "), wanted.join(", "));
+            return Err(Failure::Input(message));
+        }
+        Ok(inputs)
+    }
+
+    /// The number of tokens that the cost model is to assume.
+    pub(super) fn tokens(&self) -> u64 {
+        self.runtime.iter().map(|(_, size)| *size).max().unwrap_or(TOKENS).max(1)
+    }
+
+    /// Whether every element of every input is a finite number.
+    pub(super) fn are_finite(&self) -> bool {
+        self.tensors.iter().all(|tensor| tensor.to_oracle().data.iter().all(|value| value.is_finite()))
+    }
+}
+
+fn mismatch(checked: &Checked, name: &str, ty: &TensorType, found: &str, file: &str) -> Diagnostic {
+    let code = if found.starts_with(ty.dtype.name()) { &codes::WEIGHT_SHAPE } else { &codes::WEIGHT_TYPE };
+    let diagnostic =
+        Diagnostic::error(code, format!("input `{name}` is declared {ty} and stored as {found}"));
+    match declared(checked, name) {
+        Some(declaration) => diagnostic.label(declaration.type_span, format!("{file}: {found}")),
+        None => diagnostic.note(format!("in {file}")),
+    }
+}

@@ -1,0 +1,136 @@
+//! `moec run`: compiles a source, runs it, compares with the interpreter, and says what it did.
+//!
+//! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
+//! calls, `verify` holds the result against the interpreter, `report` is what is said of it all.
+
+mod engine;
+mod inputs;
+mod report;
+mod verify;
+mod weights;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use moec::{Pool, WeightFiles, write_safetensors};
+
+use crate::arguments::{ModelArgs, OptimiseArgs, options};
+use crate::failure::Failure;
+use crate::files::read_source;
+use crate::terminal::Terminal;
+use inputs::Inputs;
+use report::Report;
+use verify::Verdict;
+use weights::Provider;
+
+/// What runs the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// Code compiled for this machine
+    Jit,
+    /// The interpreter, in f64: slow, and what everything else is held against
+    Interp,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Tensors in files are named as in the source. Inputs and weights that no file has are random numbers that
+follow from the seed; the report names them. The program's result is compared with the interpreter's on a
+few rows (on all of it if its rows depend on each other), unless that would take too long.
+
+Examples:
+  moec run model.moe
+  moec run model.moe --weights model.safetensors --input x.safetensors --output y.safetensors
+  moec run model.moe --tokens 1 --threads 1 --repeat 100
+  moec run model.moe --verify 0            do not compare
+  moec run model.moe --json | jq .median_ms")]
+pub(crate) struct Args {
+    /// The source, `.moe` or `.moir`; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Weights; may be repeated, as for the shards of a model
+    #[arg(long, value_name = "W.safetensors", num_args = 1..)]
+    weights: Vec<PathBuf>,
+
+    /// Inputs; may be repeated
+    #[arg(long, value_name = "I.safetensors", num_args = 1..)]
+    input: Vec<PathBuf>,
+
+    /// Where the outputs go
+    #[arg(long, value_name = "O.safetensors")]
+    output: Option<PathBuf>,
+
+    /// The value of run-time dims that no input file tells, 32 if not given
+    #[arg(long, value_name = "N")]
+    tokens: Option<u64>,
+
+    /// Threads, as many as the machine has if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// What runs the program
+    #[arg(long, value_enum, default_value = "jit")]
+    engine: Engine,
+
+    /// The seed of random weights and inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Compare this many rows with the interpreter, however long it takes; 0 for none
+    #[arg(long, value_name = "ROWS")]
+    verify: Option<u64>,
+
+    /// Calls to time, after the first
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    repeat: u32,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    optimise: OptimiseArgs,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
+    let source = read_source(&args.file)?;
+    let mut options = options(&args.model, Some(&args.optimise));
+    let checked = moec::front(&source, &options, &mut |_| ())
+        .map_err(|error| Failure::compile(error, &source, terminal))?;
+    terminal.diagnostics(&checked.warnings, &source);
+
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
+    let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
+    let weight_files = WeightFiles::open(&args.weights).map_err(Failure::input)?;
+    let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
+    options.tokens = inputs.tokens();
+    let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
+
+    let mut report = Report::new(&checked, &inputs, threads);
+    let outputs = match args.engine {
+        Engine::Jit => engine::compiled(&source, &options, &inputs, &provider, args.repeat, &mut report)?,
+        Engine::Interp => engine::interpreted(&checked, &inputs, &provider, &mut report)?,
+    };
+    let verdict = match args.engine {
+        Engine::Jit => verify::verify(&checked, &inputs, &outputs, &provider, args.verify)?,
+        Engine::Interp => Verdict::skipped("the interpreter is what ran"),
+    };
+    if let Some(message) = verdict.fault() {
+        terminal.out(&report.show(&verdict, args.json))?;
+        return Err(Failure::Input(message));
+    }
+    if let Some(path) = &args.output {
+        let names = checked.ir.outputs.iter().map(|output| &*output.name);
+        let tensors: Vec<_> =
+            names.zip(&outputs).map(|(name, t)| (name, t.dtype(), t.shape(), t.bytes())).collect();
+        write_safetensors(path, &tensors).map_err(Failure::input)?;
+        report.written(path, &tensors);
+    }
+    terminal.out(&report.show(&verdict, args.json))
+}

@@ -1,0 +1,47 @@
+//! Sources in, text out: whole files or nothing.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use moec::diag::SourceFile;
+
+use crate::failure::Failure;
+
+/// Whether the path stands for standard input and output.
+pub(crate) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Reads a source; `-` is standard input.
+pub(crate) fn read_source(path: &Path) -> Result<SourceFile, Failure> {
+    let mut bytes = Vec::new();
+    let name = if is_stdin(path) { "<stdin>".to_owned() } else { path.display().to_string() };
+    let read = if is_stdin(path) {
+        std::io::stdin().lock().read_to_end(&mut bytes).map(drop)
+    } else {
+        std::fs::read(path).map(|read| bytes = read)
+    };
+    read.map_err(|error| Failure::Input(format!("cannot read {name}: {error}")))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(SourceFile::new(name, text)),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            Err(Failure::Input(format!("{name} is not UTF-8 text: byte {at} begins no character")))
+        }
+    }
+}
+
+/// Replaces a file: afterwards it holds the old text or the new, never a part.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        // The file itself, where the path is a link to it.
+        let file = std::fs::canonicalize(path)?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut new = tempfile::Builder::new().prefix(".moec-").suffix(".tmp").tempfile_in(folder)?;
+        new.write_all(text.as_bytes())?;
+        std::fs::set_permissions(new.path(), std::fs::metadata(&file)?.permissions())?;
+        new.persist(&file).map(drop).map_err(|failure| failure.error)
+    };
+    write()
+        .map_err(|error: std::io::Error| Failure::Input(format!("cannot write {}: {error}", path.display())))
+}
