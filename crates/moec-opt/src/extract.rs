@@ -3,7 +3,7 @@
 //! costs, and choices improve until none does. Ties go by number of operations and then by
 //! structure, so that equal programs come out equal whatever e-graph they were found in.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use egg::Id;
 
@@ -74,29 +74,34 @@ pub(crate) fn extract(graph: &Graph, roots: &[Id], model: &Model<'_>) -> Option<
     let best = choose(&candidates, &parents);
     let greedy: Vec<Option<usize>> = best.iter().map(|set| set.as_ref().map(|set| set.node)).collect();
     let roots: Vec<usize> = roots.iter().map(|&root| number[&graph.find(root)]).collect();
-    let chosen = refine(&candidates, greedy, &roots)?;
-    collect(graph, &ids, &candidates, &chosen, roots)
+    let mut program = Program::new(&candidates, greedy, &roots)?;
+    program.refine();
+    collect(graph, &ids, &program, roots)
 }
 
+/// The greedy choices. Candidates are tried in order of what they cost at least, so that a class is
+/// mostly settled before what uses it is looked at.
 fn choose(candidates: &[Candidate<'_>], parents: &[Vec<usize>]) -> Vec<Option<CostSet>> {
     let mut best: Vec<Option<CostSet>> = vec![None; parents.len()];
-    let mut queue: VecDeque<usize> =
-        (0..candidates.len()).filter(|&i| candidates[i].args.is_empty()).collect();
-    let mut queued: BTreeSet<usize> = queue.iter().copied().collect();
-    while let Some(at) = queue.pop_front() {
-        queued.remove(&at);
-        let candidate = &candidates[at];
-        let Some(set) = cost_set(candidate, at, &best) else { continue };
-        let better = match &best[candidate.class] {
-            None => true,
-            Some(old) => set.rank() < old.rank(),
-        };
-        if better {
-            best[candidate.class] = Some(set);
-            for &parent in &parents[candidate.class] {
-                if queued.insert(parent) {
-                    queue.push_back(parent);
-                }
+    // The dearest operand and the operation itself; none while an operand has no choice.
+    let at_least = |candidate: &Candidate<'_>, best: &[Option<CostSet>]| {
+        let totals = candidate.args.iter().map(|&arg| best[arg].as_ref().map(|set| set.total));
+        totals.collect::<Option<Vec<u64>>>().map(|t| t.into_iter().max().unwrap_or(0) + candidate.cost)
+    };
+    let mut queue: BTreeSet<(u64, usize)> = (candidates.iter().enumerate())
+        .filter(|(_, candidate)| candidate.args.is_empty())
+        .map(|(at, candidate)| (candidate.cost, at))
+        .collect();
+    while let Some((bound, at)) = queue.pop_first() {
+        let class = candidates[at].class;
+        if best[class].as_ref().is_some_and(|old| old.total < bound) {
+            continue;
+        }
+        let Some(set) = cost_set(&candidates[at], at, &best) else { continue };
+        if best[class].as_ref().is_none_or(|old| set.rank() < old.rank()) {
+            best[class] = Some(set);
+            for &parent in &parents[class] {
+                queue.extend(at_least(&candidates[parent], &best).map(|bound| (bound, parent)));
             }
         }
     }
@@ -151,88 +156,132 @@ fn union(a: &[(usize, u64)], b: &[(usize, u64)]) -> Vec<(usize, u64)> {
     out
 }
 
-/// What `roots` need under `chosen`, sorted, and what it costs; none if that has a cycle or a gap.
-fn needs(
-    candidates: &[Candidate<'_>],
-    chosen: &[Option<usize>],
-    roots: &[usize],
-) -> Option<((u64, usize), Vec<usize>)> {
-    // 0: not seen, 1: open, 2: done.
-    let mut state = vec![0u8; chosen.len()];
-    let mut needed = Vec::new();
-    let mut total = 0;
-    let mut stack: Vec<usize> = roots.to_vec();
-    while let Some(&class) = stack.last() {
-        let candidate = &candidates[chosen[class]?];
-        match state[class] {
-            0 => {
-                state[class] = 1;
-                for &arg in &candidate.args {
-                    match state[arg] {
-                        0 => stack.push(arg),
-                        1 => return None,
-                        _ => {}
-                    }
+/// A choice for every class, and what the roots need under these choices.
+struct Program<'a> {
+    candidates: &'a [Candidate<'a>],
+    chosen: Vec<Option<usize>>,
+    /// How many needed classes and roots use each class.
+    uses: Vec<usize>,
+    total: u64,
+    count: usize,
+}
+
+impl<'a> Program<'a> {
+    /// The program that computes `roots`; none if a class that they need has no choice.
+    fn new(
+        candidates: &'a [Candidate<'a>],
+        chosen: Vec<Option<usize>>,
+        roots: &[usize],
+    ) -> Option<Program<'a>> {
+        let uses = vec![0; chosen.len()];
+        let mut program = Program { candidates, chosen, uses, total: 0, count: 0 };
+        program.acquire(roots).then_some(program)
+    }
+
+    fn rank(&self) -> (u64, usize) {
+        (self.total, self.count)
+    }
+
+    /// One more use of each of `classes`, and of what they need if they were not needed so far.
+    /// False if a class has no choice.
+    fn acquire(&mut self, classes: &[usize]) -> bool {
+        let mut complete = true;
+        let mut stack = classes.to_vec();
+        while let Some(class) = stack.pop() {
+            self.uses[class] += 1;
+            if self.uses[class] > 1 {
+                continue;
+            }
+            self.count += 1;
+            match self.chosen[class] {
+                Some(at) => {
+                    self.total += self.candidates[at].cost;
+                    stack.extend(&self.candidates[at].args);
                 }
+                None => complete = false,
             }
-            1 => {
-                state[class] = 2;
-                needed.push(class);
-                total += candidate.cost;
-                stack.pop();
+        }
+        complete
+    }
+
+    /// Undoes [`Self::acquire`].
+    fn release(&mut self, classes: &[usize]) {
+        let mut stack = classes.to_vec();
+        while let Some(class) = stack.pop() {
+            self.uses[class] -= 1;
+            if self.uses[class] > 0 {
+                continue;
             }
-            _ => {
-                stack.pop();
+            self.count -= 1;
+            if let Some(at) = self.chosen[class] {
+                self.total -= self.candidates[at].cost;
+                stack.extend(&self.candidates[at].args);
             }
         }
     }
-    needed.sort();
-    Some(((total, needed.len()), needed))
-}
 
-/// Greedy choices were made class by class, blind to what other classes pay for. Here each choice
-/// is tried against its alternatives in the whole program, until none helps.
-fn refine(
-    candidates: &[Candidate<'_>],
-    mut chosen: Vec<Option<usize>>,
-    roots: &[usize],
-) -> Option<Vec<Option<usize>>> {
-    let mut of_class: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (i, candidate) in candidates.iter().enumerate() {
-        of_class.entry(candidate.class).or_default().push(i);
+    /// Makes `to` the choice of its class, which is needed. False if what it needs is incomplete.
+    fn switch(&mut self, from: usize, to: usize) -> bool {
+        let class = self.candidates[to].class;
+        // First the new operands, so that what both choices need stays.
+        let complete = self.acquire(&self.candidates[to].args);
+        self.chosen[class] = Some(to);
+        self.total = self.total + self.candidates[to].cost - self.candidates[from].cost;
+        self.release(&self.candidates[from].args);
+        complete
     }
-    let (mut cost, mut needed) = needs(candidates, &chosen, roots)?;
-    let mut improved = true;
-    while improved {
-        improved = false;
-        for class in needed.clone() {
-            let kept = chosen[class];
-            for &other in of_class.get(&class).into_iter().flatten().filter(|&&c| Some(c) != kept) {
-                let before = chosen[class].replace(other);
-                match needs(candidates, &chosen, roots) {
-                    Some((better, set)) if better < cost => {
-                        (cost, needed, improved) = (better, set, true);
+
+    /// Whether what `class` needs includes itself.
+    fn has_cycle_at(&self, class: usize) -> bool {
+        let mut seen = BTreeSet::new();
+        let args = |at: usize| self.chosen[at].map_or(&[][..], |node| &self.candidates[node].args);
+        let mut stack = args(class).to_vec();
+        while let Some(next) = stack.pop() {
+            if next == class {
+                return true;
+            }
+            if seen.insert(next) {
+                stack.extend(args(next));
+            }
+        }
+        false
+    }
+
+    /// Greedy choices were made class by class, blind to what other classes pay for. Here each is
+    /// tried against its alternatives in the whole program, until none helps.
+    fn refine(&mut self) {
+        let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); self.chosen.len()];
+        for (at, candidate) in self.candidates.iter().enumerate() {
+            of_class[candidate.class].push(at);
+        }
+        let mut improved = true;
+        while improved {
+            improved = false;
+            for (class, alternatives) in of_class.iter().enumerate() {
+                for &other in alternatives {
+                    let Some(kept) = self.chosen[class].filter(|&kept| kept != other) else { continue };
+                    if self.uses[class] == 0 {
+                        continue;
                     }
-                    _ => chosen[class] = before,
+                    let before = self.rank();
+                    let complete = self.switch(kept, other);
+                    if complete && self.rank() < before && !self.has_cycle_at(class) {
+                        improved = true;
+                    } else {
+                        self.switch(other, kept);
+                    }
                 }
             }
         }
     }
-    Some(chosen)
 }
 
-fn collect(
-    graph: &Graph,
-    ids: &[Id],
-    candidates: &[Candidate<'_>],
-    chosen: &[Option<usize>],
-    roots: Vec<usize>,
-) -> Option<Extracted> {
-    let (_, needed) = needs(candidates, chosen, &roots)?;
+fn collect(graph: &Graph, ids: &[Id], program: &Program<'_>, roots: Vec<usize>) -> Option<Extracted> {
+    let needed: Vec<usize> = (0..ids.len()).filter(|&class| program.uses[class] > 0).collect();
     let position: BTreeMap<usize, usize> = needed.iter().enumerate().map(|(i, &class)| (class, i)).collect();
     let mut out = Extracted { choices: Vec::new(), nodes: Vec::new(), roots: Vec::new() };
     for &class in &needed {
-        let candidate = &candidates[chosen[class]?];
+        let candidate = &program.candidates[program.chosen[class]?];
         let op = candidate.node.op()?;
         let args = candidate.args.iter().map(|arg| position[arg]).collect();
         out.choices.push(Choice { op, args, attrs: attrs_of(graph, op, candidate.node) });

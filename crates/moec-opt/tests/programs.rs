@@ -66,8 +66,11 @@ fn optimised_text_is_as_expected() {
 #[test]
 fn optimised_programs_compute_the_same() {
     for name in names() {
-        let (before, after) = (source(&name), optimized(&name).module);
-        for tokens in [0, 1, 5] {
+        let before = source(&name);
+        // Costs at few, some and many tokens choose other programs.
+        for (at, tokens) in [(64, 0), (1, 1), (64, 5), (100_000, 6)] {
+            let options = Options { tokens: at, ..Options::default() };
+            let after = optimize(&before, &options).unwrap().module;
             let difference = difference(&before, &after, tokens, 7 + tokens);
             assert!(difference < 1e-12, "{name} with {tokens} tokens: {difference:e}");
         }
@@ -91,7 +94,9 @@ fn body(name: &str) -> String {
 #[test]
 fn equal_programs_come_out_equal() {
     assert_eq!(body("s1_sum"), body("s1_stacked"));
-    assert_eq!(body("s2"), body("s2b"));
+    for form in ["s2b", "s2_einsum", "s2_mask_number", "s2_one_hot", "s2_tokens_first"] {
+        assert_eq!(body("s2"), body(form), "{form}");
+    }
     assert_eq!(body("s2_plain"), body("s2b_plain"));
     assert_eq!(body("granite"), body("granite_fused"));
 }
@@ -114,6 +119,7 @@ fn dispatch_is_found() {
         ("gpt_oss", 3),
         ("s5", 3),
         ("s6", 3),
+        ("dbrx", 3),
         ("llama4", 3),
     ] {
         let optimized = optimized(name);
@@ -174,4 +180,18 @@ fn random_programs_compute_the_same() {
             print(&after.module)
         );
     }
+}
+
+#[test]
+fn unknown_rules_are_refused() {
+    let options = Options { ablate: vec!["no_such_rule".into()], ..Options::default() };
+    let error = optimize(&source("s2"), &options).unwrap_err();
+    assert_eq!(error, moec_opt::OptError::UnknownRule("no_such_rule".into()));
+}
+
+#[test]
+fn the_egraph_prints_its_classes_and_rules() {
+    let text = moec_opt::egraph_text(&source("s2"), &Options::default()).unwrap();
+    assert!(text.contains("; sum_of_gated_is_combine"), "{text}");
+    assert!(text.lines().last().is_some_and(|line| line.starts_with("output y = c")), "{text}");
 }
