@@ -95,7 +95,12 @@ impl Lowerer<'_> {
     /// The dims of a function are its own; a reader who knows the caller's may take one for the other.
     fn warn_of_shadowed_dims(&mut self, function: &str, solution: &Solution) {
         for (name, axis, from) in &solution.dims {
-            let outer = self.frame.dims.iter().find(|d| d.text == *name).and_then(|d| Some((d.axis.clone()?, d.span)));
+            let outer = self
+                .frame
+                .dims
+                .iter()
+                .find(|d| d.text == *name)
+                .and_then(|d| Some((d.axis.clone()?, d.span)));
             let Some((outer, span)) = outer else { continue };
             if !self.proved(|table| table.same(outer.size(), axis.size())) {
                 let message = format!("the {name} of `{function}` is {axis} here, not the {name} outside");
@@ -117,10 +122,12 @@ impl Lowerer<'_> {
                 FnParam::Dim { name } => format!("{}: dim", name.text),
             })
             .collect();
-        let diagnostic =
-            Diagnostic::error(&codes::WRONG_ARGUMENTS, format!("`{name}` is called with the wrong arguments"))
-                .label(span, what)
-                .note(format!("its form is `{name}({})`", formals.join(", ")));
+        let diagnostic = Diagnostic::error(
+            &codes::WRONG_ARGUMENTS,
+            format!("`{name}` is called with the wrong arguments"),
+        )
+        .label(span, what)
+        .note(format!("its form is `{name}({})`", formals.join(", ")));
         self.report(diagnostic)
     }
 
@@ -148,7 +155,8 @@ impl Lowerer<'_> {
             if ty.lead.is_some() {
                 match &solution.lead {
                     Some((known, from)) if known != lead => {
-                        let message = format!("`..` is [{}] and [{}] in one call", axis::list(known), axis::list(lead));
+                        let message =
+                            format!("`..` is [{}] and [{}] in one call", axis::list(known), axis::list(lead));
                         let diagnostic = Diagnostic::error(&codes::SHAPE_MISMATCH, message)
                             .label(operand.span, tensor.type_text())
                             .context(*from, format!("`..` is [{}] here", axis::list(known)));
@@ -191,7 +199,9 @@ impl Lowerer<'_> {
             }
         }
         let unsolved = (function.ast.params.iter()).find_map(|p| match p {
-            FnParam::Value { name, ty } => ty.axes.iter().find(|m| solution.axis(m).is_none()).map(|m| (name, m)),
+            FnParam::Value { name, ty } => {
+                ty.axes.iter().find(|m| solution.axis(m).is_none()).map(|m| (name, m))
+            }
             FnParam::Dim { .. } => None,
         });
         if let Some((name, mono)) = unsolved {
@@ -203,7 +213,13 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    fn wrong_rank(&mut self, function: &Function<'_>, name: &ast::Ident, ty: &ast::Type, operand: &Operand) -> Failed {
+    fn wrong_rank(
+        &mut self,
+        function: &Function<'_>,
+        name: &ast::Ident,
+        ty: &ast::Type,
+        operand: &Operand,
+    ) -> Failed {
         let wanted = ty.span.slice(function.source);
         let message = format!("`{}` of `{}` is {wanted}", name.text, function.ast.name.text);
         let found = operand.value.type_text();
@@ -228,7 +244,12 @@ impl Lowerer<'_> {
             ),
             None => (
                 &codes::SHAPE_MISMATCH,
-                format!("`{}` of `{}` is {}", name.text, function.ast.name.text, ty.span.slice(function.source)),
+                format!(
+                    "`{}` of `{}` is {}",
+                    name.text,
+                    function.ast.name.text,
+                    ty.span.slice(function.source)
+                ),
             ),
         };
         let expectation = match &expected {
@@ -244,7 +265,8 @@ impl Lowerer<'_> {
         {
             diagnostic = diagnostic.context(*from, format!("says that {dim} is {axis}"));
         }
-        diagnostic = self.note_equal_sizes(diagnostic, expected.as_ref().map(|e| (e, found)).filter(|_| same.is_none()));
+        diagnostic = self
+            .note_equal_sizes(diagnostic, expected.as_ref().map(|e| (e, found)).filter(|_| same.is_none()));
         if let (Value::Tensor(tensor), [_, _]) = (&operand.value, &ty.axes[..])
             && let (Some(a), Some(b)) = (solution.axis(&ty.axes[0]), solution.axis(&ty.axes[1]))
             && tensor.axes == [b.clone(), a.clone()]
@@ -253,7 +275,8 @@ impl Lowerer<'_> {
         } else if let (Value::Tensor(tensor), Some(e), Some(_)) = (&operand.value, &expected, same) {
             let axes: Vec<Axis> =
                 tensor.axes.iter().map(|a| if a == found { e.clone() } else { a.clone() }).collect();
-            diagnostic = diagnostic.help(format!("`rename({}, [{}])`", self.text(operand.span), axis::list(&axes)));
+            diagnostic =
+                diagnostic.help(format!("`rename({}, [{}])`", self.text(operand.span), axis::list(&axes)));
         }
         self.report(diagnostic)
     }
@@ -273,8 +296,7 @@ impl Lowerer<'_> {
                 Value::Tensor(tensor) => Value::Tensor(self.argument(function, tensor, ty, &lead, operand)?),
                 other => {
                     // A number is checked against the element type here and stays a number inside.
-                    let promise =
-                        Promise { dtype: dtype(ty.dtype), axes: &[], lead: false, span: None };
+                    let promise = Promise { dtype: dtype(ty.dtype), axes: &[], lead: false, span: None };
                     self.keep_promise(operand, &promise)?;
                     other.clone()
                 }

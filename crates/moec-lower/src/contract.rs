@@ -44,8 +44,10 @@ impl Lowerer<'_> {
         let (m, n) = (a.axes.len(), b.axes.len());
         // Where the contracted axis lies on the right, and the axes that only one side has.
         let b_inner = n.saturating_sub(2);
-        let (a_lead, a_row) = if m == 1 { (&a.axes[..0], None) } else { (&a.axes[..m - 2], a.axes.get(m - 2)) };
-        let (b_lead, b_col) = if n == 1 { (&b.axes[..0], None) } else { (&b.axes[..n - 2], b.axes.get(n - 1)) };
+        let (a_lead, a_row) =
+            if m == 1 { (&a.axes[..0], None) } else { (&a.axes[..m - 2], a.axes.get(m - 2)) };
+        let (b_lead, b_col) =
+            if n == 1 { (&b.axes[..0], None) } else { (&b.axes[..n - 2], b.axes.get(n - 1)) };
         let (ak, bk) = (&a.axes[m - 1], &b.axes[b_inner]);
         if ak != bk {
             return Err(self.contraction_mismatch(left, &a, right, &b));
@@ -63,8 +65,11 @@ impl Lowerer<'_> {
                 return Err(self.report(diagnostic));
             }
         }
-        let (outer, inner, inner_operand, inner_tensor) =
-            if a_lead.len() >= b_lead.len() { (a_lead, b_lead, right, &b) } else { (b_lead, a_lead, left, &a) };
+        let (outer, inner, inner_operand, inner_tensor) = if a_lead.len() >= b_lead.len() {
+            (a_lead, b_lead, right, &b)
+        } else {
+            (b_lead, a_lead, left, &a)
+        };
         for (i, lead) in inner.iter().enumerate() {
             let there = outer.iter().filter(|x| *x == lead).count();
             if there == 0 {
@@ -72,7 +77,9 @@ impl Lowerer<'_> {
                 let diagnostic = Diagnostic::error(&codes::SHAPE_MISMATCH, message)
                     .label(left.span, a.type_text())
                     .label(right.span, b.type_text())
-                    .note(format!("one side's leading axes must hold all of the other's; {lead} is on one side only"));
+                    .note(format!(
+                        "one side's leading axes must hold all of the other's; {lead} is on one side only"
+                    ));
                 return Err(self.report(diagnostic));
             }
             if outer != inner && (there > 1 || inner[..i].contains(lead)) {
@@ -86,7 +93,8 @@ impl Lowerer<'_> {
         let contracted = axes.len();
         let label_lead = |list: &[Axis]| -> Vec<usize> {
             let same = list == outer;
-            let find = |i: usize, x: &Axis| if same { i } else { outer.iter().position(|o| o == x).unwrap_or(i) };
+            let find =
+                |i: usize, x: &Axis| if same { i } else { outer.iter().position(|o| o == x).unwrap_or(i) };
             list.iter().enumerate().map(|(i, x)| find(i, x)).collect()
         };
         let mut a_labels = label_lead(a_lead);
@@ -95,8 +103,7 @@ impl Lowerer<'_> {
         let mut b_labels = label_lead(b_lead);
         b_labels.push(contracted);
         b_labels.extend(b_col.map(|_| contracted - 1));
-        let operands =
-            [Labelled { tensor: &a, axes: a_labels }, Labelled { tensor: &b, axes: b_labels }];
+        let operands = [Labelled { tensor: &a, axes: a_labels }, Labelled { tensor: &b, axes: b_labels }];
         let result: Vec<usize> = (0..contracted).collect();
         self.contract(op_span, &operands, &result, axes).map(Value::Tensor)
     }
@@ -194,7 +201,12 @@ impl Lowerer<'_> {
                 ArgKind::Value(expr) => operands.push(self.operand(expr)),
                 _ => {
                     let label = "expected a tensor";
-                    return Err(self.fail(&codes::WRONG_ARGUMENTS, "`einsum` takes tensors", arg.span, label));
+                    return Err(self.fail(
+                        &codes::WRONG_ARGUMENTS,
+                        "`einsum` takes tensors",
+                        arg.span,
+                        label,
+                    ));
                 }
             }
         }
@@ -218,7 +230,8 @@ impl Lowerer<'_> {
         for ((letters, tensor), operand) in groups.iter().zip(&tensors).zip(&operands) {
             let group = String::from_utf8_lossy(letters);
             if letters.len() != tensor.axes.len() {
-                let message = format!("`{group}` has {} letters for {} axes", letters.len(), tensor.axes.len());
+                let message =
+                    format!("`{group}` has {} letters for {} axes", letters.len(), tensor.axes.len());
                 let diagnostic = Diagnostic::error(&codes::BAD_EINSUM, message)
                     .label(operand.span, tensor.type_text())
                     .context(text.span, "one letter for each axis");
@@ -284,8 +297,7 @@ impl Lowerer<'_> {
                 tensor = tensor.without_axis(i, node, DType::F32);
                 letters.remove(i);
             }
-            let order: Vec<usize> =
-                out.iter().filter_map(|l| letters.iter().position(|x| x == l)).collect();
+            let order: Vec<usize> = out.iter().filter_map(|l| letters.iter().position(|x| x == l)).collect();
             tensor = tensor.reordered(&order);
         }
         Ok(tensor)

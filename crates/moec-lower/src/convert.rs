@@ -254,9 +254,8 @@ impl<'a> Lowerer<'a> {
         pair: Option<(&Axis, &Axis)>,
     ) -> Diagnostic {
         match pair.and_then(|(a, b)| Some((a, b, self.known(a)?, self.known(b)?))) {
-            Some((a, b, x, y)) if x == y && a != b => {
-                diagnostic.note(format!("{a} and {b} are both {x} here, so a check by size would have passed"))
-            }
+            Some((a, b, x, y)) if x == y && a != b => diagnostic
+                .note(format!("{a} and {b} are both {x} here, so a check by size would have passed")),
             _ => diagnostic,
         }
     }

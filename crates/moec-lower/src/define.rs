@@ -76,7 +76,8 @@ impl<'a> Lowerer<'a> {
             (Some(text), _) => self.overridden(def, text),
             (None, DimSize::RunTime | DimSize::AtMost(_)) => self.declare_dim(def, DimKind::Runtime),
             (None, DimSize::Equal(size)) => {
-                let value = self.size(size, &mut |this, text, span| this.dim_or_define(definitions, text, span));
+                let value =
+                    self.size(size, &mut |this, text, span| this.dim_or_define(definitions, text, span));
                 value.and_then(|value| self.define_as(def, size.span, &value))
             }
         };
@@ -188,7 +189,8 @@ impl<'a> Lowerer<'a> {
                 return Ok(());
             }
             let (l, r) = (self.text(left.span), self.text(right.span));
-            let message = format!("the fact `{l} {} {r}` is false: {l} is {x}, {r} is {y}", relation.symbol());
+            let message =
+                format!("the fact `{l} {} {r}` is false: {l} is {x}, {r} is {y}", relation.symbol());
             let diagnostic = Diagnostic::error(&codes::FACT_VIOLATED, message)
                 .label(left.span, format!("{x}"))
                 .label(right.span, format!("{y}"));

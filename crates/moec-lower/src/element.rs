@@ -144,10 +144,12 @@ impl Lowerer<'_> {
                 _ => Ok(DType::F32),
             },
             _ => {
-                let diagnostic =
-                    Diagnostic::error(&codes::ELEMENT_TYPE, "the two branches of `where` differ in element type")
-                        .label(value.span, value.value.type_text())
-                        .label(other.span, other.value.type_text());
+                let diagnostic = Diagnostic::error(
+                    &codes::ELEMENT_TYPE,
+                    "the two branches of `where` differ in element type",
+                )
+                .label(value.span, value.value.type_text())
+                .label(other.span, other.value.type_text());
                 Err(self.report(diagnostic))
             }
         }
@@ -281,7 +283,8 @@ impl Lowerer<'_> {
         let (only_a, only_b) = (missing(a, b), missing(b, a));
         let same = |x: &Axis| only_b.iter().find(|y| x.size() == y.size());
         if let Some((x, y)) = only_a.iter().find_map(|x| same(x).map(|y| (x, y))) {
-            let renamed: Vec<Axis> = a.axes.iter().map(|z| if z == x { y.clone() } else { z.clone() }).collect();
+            let renamed: Vec<Axis> =
+                a.axes.iter().map(|z| if z == x { y.clone() } else { z.clone() }).collect();
             let message = format!("{x} and {y} are one size{} but two names", self.size_note(x));
             let diagnostic = Diagnostic::error(&codes::SAME_SIZE_OTHER_NAME, message)
                 .label(a_span, a.type_text())
@@ -306,7 +309,12 @@ impl Lowerer<'_> {
         }
         diagnostic = self.note_equal_sizes(diagnostic, only_a.first().zip(only_b.first()));
         let wanted = [a.axes.as_slice(), &only_b].concat();
+        let one =
+            [(a, &a_text), (b, &b_text)].into_iter().find(|(t, _)| t.axes.iter().any(|x| x.name().is(1)));
         let help = match (what, einsum_letters(&wanted)) {
+            _ if one.is_some() => {
+                one.map_or(String::new(), |(_, text)| format!("to drop that axis: `{text}[1 = 0]`"))
+            }
             ("`*`", Some(letters)) => {
                 let of = |axes: &[Axis]| -> String {
                     axes.iter().filter_map(|x| Some(letters[wanted.iter().position(|w| w == x)?])).collect()
@@ -346,7 +354,10 @@ impl Lowerer<'_> {
             diagnostic = diagnostic.label(span, format!("{}: along which of the two?", other.type_text()));
         }
         let renamed = renamed.join(", ");
-        self.report(diagnostic.help(format!("name one of them: `dim {name} = {axis}` and `rename({text}, [{renamed}])`")))
+        self.report(
+            diagnostic
+                .help(format!("name one of them: `dim {name} = {axis}` and `rename({text}, [{renamed}])`")),
+        )
     }
 }
 

@@ -10,13 +10,18 @@ use crate::value::{Literal, Operand, Origin, Route, Tensor, Value};
 use crate::weight::dtype;
 
 /// Expressions inside each other, over all calls; what the parser allows within one function fits.
-const MOST_LEVELS: usize = 600;
+const MOST_LEVELS: usize = 400;
 
 impl Lowerer<'_> {
     /// Checks and lowers an expression.
     pub(crate) fn expr(&mut self, expr: &Expr) -> Check<Value> {
         if self.depth >= MOST_LEVELS {
-            return Err(self.fail(&codes::TOO_DEEP, "expressions and calls are nested too deeply", expr.span, ""));
+            return Err(self.fail(
+                &codes::TOO_DEEP,
+                "expressions and calls are nested too deeply",
+                expr.span,
+                "",
+            ));
         }
         self.depth += 1;
         let value = self.expr_of_kind(expr);
@@ -51,39 +56,55 @@ impl Lowerer<'_> {
                 Err(self.fail(&codes::WRONG_ARGUMENTS, message, expr.span, "lists name axes in calls"))
             }
             ExprKind::Unary { op, operand } => self.unary(*op, operand, expr.span),
-            ExprKind::Binary { op: BinaryOp::MatMul, op_span, left, right } => {
-                let (left, right) = (self.operand(left), self.operand(right));
-                self.matmul(*op_span, &left?, &right?)
-            }
-            ExprKind::Binary { op, op_span, left, right } => {
-                let (left, right) = (self.operand(left), self.operand(right));
-                self.binary(*op, *op_span, &left?, &right?)
-            }
-            ExprKind::Where { value, mask, other } => {
-                let parts = [self.operand(value), self.operand(mask), self.operand(other)];
-                let [value, mask, other] = parts;
-                self.choose(expr.span, &value?, &mask?, &other?)
-            }
-            ExprKind::Index { base, indices } => {
-                let base = self.operand(base)?;
-                self.index(&base, indices)
-            }
+            ExprKind::Binary { op, op_span, left, right } => self.infix(*op, *op_span, left, right),
+            ExprKind::Where { value, mask, other } => self.branches(expr.span, [value, mask, other]),
+            ExprKind::Index { base, indices } => self.indexed(base, indices),
             ExprKind::Field { base, field } => self.field(base, field),
-            ExprKind::Transpose(base) => {
-                let base = self.operand(base)?;
-                self.swap_axes(&base)
-            }
-            ExprKind::Cast { dtype: to, operand } => {
-                let operand = self.operand(operand)?;
-                let to = dtype(*to).ok_or(Failed)?;
-                self.cast_to(to, &operand, expr.span)
-            }
+            ExprKind::Transpose(base) => self.transposed(base),
+            ExprKind::Cast { dtype, operand } => self.converted(*dtype, operand, expr.span),
             ExprKind::Call { callee, args } => self.call(callee, args, expr.span),
             ExprKind::Fold(fold) => self.fold(fold, expr.span),
             ExprKind::Error => Err(Failed),
         }
     }
 
+    // One function an arm: an arm's values would otherwise take stack in every level of every expression.
+
+    #[inline(never)]
+    fn infix(&mut self, op: BinaryOp, op_span: Span, left: &Expr, right: &Expr) -> Check<Value> {
+        let (left, right) = (self.operand(left), self.operand(right));
+        match op {
+            BinaryOp::MatMul => self.matmul(op_span, &left?, &right?),
+            _ => self.binary(op, op_span, &left?, &right?),
+        }
+    }
+
+    #[inline(never)]
+    fn branches(&mut self, span: Span, parts: [&Expr; 3]) -> Check<Value> {
+        let [value, mask, other] = parts.map(|part| self.operand(part));
+        self.choose(span, &value?, &mask?, &other?)
+    }
+
+    #[inline(never)]
+    fn indexed(&mut self, base: &Expr, indices: &[ast::Index]) -> Check<Value> {
+        let base = self.operand(base)?;
+        self.index(&base, indices)
+    }
+
+    #[inline(never)]
+    fn transposed(&mut self, base: &Expr) -> Check<Value> {
+        let base = self.operand(base)?;
+        self.swap_axes(&base)
+    }
+
+    #[inline(never)]
+    fn converted(&mut self, to: ast::DType, operand: &Expr, span: Span) -> Check<Value> {
+        let operand = self.operand(operand)?;
+        let to = dtype(to).ok_or(Failed)?;
+        self.cast_to(to, &operand, span)
+    }
+
+    #[inline(never)]
     fn name(&mut self, name: &str, span: Span) -> Check<Value> {
         match self.lookup(name, span)? {
             Binding::Value(value) => value.ok_or(Failed),
@@ -95,6 +116,7 @@ impl Lowerer<'_> {
         }
     }
 
+    #[inline(never)]
     fn unary(&mut self, op: UnaryOp, operand: &Expr, span: Span) -> Check<Value> {
         let operand = self.operand(operand)?;
         match (op, &operand.value) {
@@ -133,6 +155,7 @@ impl Lowerer<'_> {
         Ok(Value::Tensor(self.cast(span, &tensor, to)?))
     }
 
+    #[inline(never)]
     fn field(&mut self, base: &Expr, field: &ast::Ident) -> Check<Value> {
         let value = self.expr(base)?;
         let Value::Route(route) = &value else {
@@ -155,7 +178,7 @@ impl Lowerer<'_> {
         let node = self.emit(base.span, op, &[route.scores.node], [])?;
         let mut result = route.scores.with_node(node, dtype);
         if name != "mask" {
-            result.origin = Some(self.origin(route, name));
+            result.origin = Some(Box::new(self.origin(route, name)));
             result.axes[route.axis] = route.k.clone();
         }
         Ok(Value::Tensor(result))
@@ -173,7 +196,8 @@ impl Lowerer<'_> {
             return Ok(Value::Tensor(tensor.reordered(&[1, 0])));
         }
         let message = format!("`.T` is for two axes; this has {rank}");
-        let mut diagnostic = Diagnostic::error(&codes::RANK_MISMATCH, message).label(base.span, tensor.type_text());
+        let mut diagnostic =
+            Diagnostic::error(&codes::RANK_MISMATCH, message).label(base.span, tensor.type_text());
         if rank > 2 {
             let mut order: Vec<usize> = (0..rank).collect();
             order.swap(rank - 2, rank - 1);

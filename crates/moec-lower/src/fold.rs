@@ -26,10 +26,13 @@ impl Lowerer<'_> {
                 continue;
             };
             if let Some(before) = axes[..i].iter().position(|a| a.as_ref().is_ok_and(|a| a == axis)) {
-                let diagnostic = Diagnostic::error(&codes::DUPLICATE_AXIS, format!("two indices run over {axis}"))
-                    .label(binder.over.span, "")
-                    .context(fold.binders[before].over.span, "here first")
-                    .help(format!("nest two folds, or give {axis} a second name with `dim` and `rename`"));
+                let diagnostic =
+                    Diagnostic::error(&codes::DUPLICATE_AXIS, format!("two indices run over {axis}"))
+                        .label(binder.over.span, "")
+                        .context(fold.binders[before].over.span, "here first")
+                        .help(format!(
+                            "nest two folds, or give {axis} a second name with `dim` and `rename`"
+                        ));
                 self.report(diagnostic);
             }
             let hidden = self.open_hidden(axis.clone(), false);

@@ -143,12 +143,8 @@ impl Lowerer<'_> {
         let body = self.block(&function.ast.body);
         if let (Ok(axes), Ok(body)) = (result, body) {
             let ty = &function.ast.result;
-            let promise = Promise {
-                dtype: dtype(ty.dtype),
-                axes: &axes,
-                lead: ty.lead.is_some(),
-                span: Some(ty.span),
-            };
+            let promise =
+                Promise { dtype: dtype(ty.dtype), axes: &axes, lead: ty.lead.is_some(), span: Some(ty.span) };
             if let Ok(tensor) = self.keep_promise(&body, &promise)
                 && ty.lead.is_none()
                 && tensor.hidden.contains(&lead)
@@ -178,9 +174,10 @@ impl Lowerer<'_> {
         let source = functions.get(&function.ast.name.text).map_or("", |f| f.source);
         let mut frame = Frame { source, ..Frame::default() };
         for name in signature_dims(function.ast) {
-            let axis = dims.iter().find(|(dim, _)| *dim == name.text).map(|(dim, axis)| {
-                Axis::new(Dim::symbol(&call_symbol(dim, number)), axis.size().clone())
-            });
+            let axis = dims
+                .iter()
+                .find(|(dim, _)| *dim == name.text)
+                .map(|(dim, axis)| Axis::new(Dim::symbol(&call_symbol(dim, number)), axis.size().clone()));
             frame.dims.push(DimName { text: name.text.clone(), span: name.span, axis, used: true });
         }
         let outer = std::mem::replace(&mut self.frame, frame);

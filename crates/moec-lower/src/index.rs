@@ -74,9 +74,10 @@ impl Lowerer<'_> {
             Binding::Index(hidden) => self.select_hidden(tensor, base, hidden, span),
             Binding::Value(_) => {
                 let first = tensor.axes.first().map_or("E".into(), Axis::to_string);
-                let diagnostic = Diagnostic::error(&codes::POSITIONAL_INDEX, format!("`{name}` is not a bound index"))
-                    .label(span, "which axis does it index?")
-                    .help(format!("name the axis: `{}[{first} = {name}]`", self.text(base)));
+                let diagnostic =
+                    Diagnostic::error(&codes::POSITIONAL_INDEX, format!("`{name}` is not a bound index"))
+                        .label(span, "which axis does it index?")
+                        .help(format!("name the axis: `{}[{first} = {name}]`", self.text(base)));
                 Err(self.report(diagnostic))
             }
         }
@@ -135,7 +136,9 @@ impl Lowerer<'_> {
                     .context(at, format!("{axis} is asked for here"));
                 let same = tensor.axes.iter().find(|a| a.size() == axis.size());
                 let diagnostic = match same {
-                    Some(other) => diagnostic.note(format!("its axis {other} has the size of {axis} and another name")),
+                    Some(other) => {
+                        diagnostic.note(format!("its axis {other} has the size of {axis} and another name"))
+                    }
                     None => diagnostic,
                 };
                 Err(self.report(about_origin(diagnostic, tensor, &text, axis)))
@@ -156,8 +159,12 @@ impl Lowerer<'_> {
                     let label = format!("expected 0 .. {range}");
                     return Err(self.fail(&codes::BAD_SLICE, message, value.span, label));
                 }
-                let start = Dim::constant(*n as u64);
-                self.fix(tensor, at, start, span)
+                if size.is_some() {
+                    return self.fix(tensor, at, Dim::constant(*n as u64), span);
+                }
+                // The axis may be too short when the program runs, which a gather checks.
+                let index = self.tensor_of("an index", DType::I32, value)?;
+                self.gather(tensor, at, &index, value.span, true)
             }
             Value::Size(_) => {
                 let message = format!("the bound of {axis} must be known when compiling");
@@ -261,7 +268,12 @@ impl Lowerer<'_> {
             Some(n) => Ok(Axis::constant(n.div_ceil(step))),
             None => {
                 let message = format!("{whole} by {step} makes an axis that no dim names");
-                Err(self.fail(&codes::UNNAMED_SIZE, message, span, format!("{step} does not divide {whole} by name")))
+                Err(self.fail(
+                    &codes::UNNAMED_SIZE,
+                    message,
+                    span,
+                    format!("{step} does not divide {whole} by name"),
+                ))
             }
         }
     }
@@ -308,8 +320,12 @@ impl Lowerer<'_> {
             }
             stored
         };
-        let fresh: Vec<Source> =
-            stored(index, Source::Index).into_iter().zip(&along).filter(|(_, a)| **a == -1).map(|(s, _)| s).collect();
+        let fresh: Vec<Source> = stored(index, Source::Index)
+            .into_iter()
+            .zip(&along)
+            .filter(|(_, a)| **a == -1)
+            .map(|(s, _)| s)
+            .collect();
         let mut sources = stored(tensor, Source::Base);
         sources.splice(tensor.place(at)..=tensor.place(at), fresh);
         let hidden = join_hidden([tensor.hidden.as_slice(), &index.hidden].into_iter());

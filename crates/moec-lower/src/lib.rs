@@ -1,7 +1,7 @@
 //! From syntax tree to IR: names, types by named dims, every message about them, and lowering, in one walk.
 //!
 //! [`lower`] checks all functions and models of a file and gives a module for each model without errors. What an
-//! expression is gets decided in one place per construct: [`expr`] hands it to `element` (rule 3 of the language),
+//! expression is gets decided in one place per construct: `expr` hands it to `element` (rule 3 of the language),
 //! `contract` (`@`, `einsum`), `index` (brackets), `fold`, `call` (operations, a table) or `apply` (functions, which
 //! are inlined). Names and sizes of axes are `axis` and `size`; what a model declares is `define`, `param`, `weight`.
 //! Nothing here knows rewriting, kernels or files.
@@ -88,9 +88,12 @@ pub enum DeclarationKind {
 /// that is reported besides.
 pub fn lower_text(source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
     let (file, mut diagnostics) = moec_syntax::parse(source);
-    let stumbled: Vec<Span> = diagnostics.iter().filter(|d| d.is_error()).filter_map(Diagnostic::span).collect();
+    let stumbled: Vec<Span> =
+        diagnostics.iter().filter(|d| d.is_error()).filter_map(Diagnostic::span).collect();
     let (models, found) = lower_file(&file, source, options, !stumbled.is_empty());
-    let on_one_line = |a: Span, b: Span| !Span::new(a.start.min(b.start), a.start.max(b.start)).slice(source).contains('\n');
+    let on_one_line = |a: Span, b: Span| {
+        !Span::new(a.start.min(b.start), a.start.max(b.start)).slice(source).contains('\n')
+    };
     let follows = |d: &Diagnostic| d.span().is_some_and(|at| stumbled.iter().any(|s| on_one_line(*s, at)));
     diagnostics.extend(found.into_iter().filter(|d| !follows(d)));
     diagnostics.sort_by_key(|d| d.span());
@@ -128,9 +131,10 @@ fn lower_file(
             ast::Item::Fn(function) => &function.name,
         };
         if let Some(before) = names.insert(&name.text, name.span) {
-            let diagnostic = Diagnostic::error(&codes::DUPLICATE_NAME, format!("`{}` is already declared", name.text))
-                .label(name.span, "declared again")
-                .context(before, "declared here first");
+            let diagnostic =
+                Diagnostic::error(&codes::DUPLICATE_NAME, format!("`{}` is already declared", name.text))
+                    .label(name.span, "declared again")
+                    .context(before, "declared here first");
             diagnostics.push(diagnostic);
         } else if let ast::Item::Fn(function) = item {
             if call::is_operation(&name.text) {

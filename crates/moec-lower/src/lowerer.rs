@@ -251,9 +251,12 @@ impl<'a> Lowerer<'a> {
         let mut axis = Ok(Axis::constant(1));
         for factor in &mono.factors {
             let factor = match factor {
-                ast::Factor::Int(n, span) if *n > i64::MAX as u64 => {
-                    Err(self.fail(&codes::DIM_OVERFLOW, format!("the size {n} overflows"), *span, "2^63 or more"))
-                }
+                ast::Factor::Int(n, span) if *n > i64::MAX as u64 => Err(self.fail(
+                    &codes::DIM_OVERFLOW,
+                    format!("the size {n} overflows"),
+                    *span,
+                    "2^63 or more",
+                )),
                 ast::Factor::Int(n, _) => Ok(Axis::constant(*n)),
                 ast::Factor::Dim(name) => self.dim(&name.text, name.span),
             };

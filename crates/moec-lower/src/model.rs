@@ -145,16 +145,25 @@ fn declarations(model: &ast::Model, source: &str) -> BTreeMap<String, Declaratio
             MemberKind::Input(input) => {
                 for name in &input.names {
                     let kind = DeclarationKind::Input;
-                    let declaration =
-                        Declaration { kind, span: name.span, type_span: input.ty.span, type_text: text(&input.ty) };
+                    let declaration = Declaration {
+                        kind,
+                        span: name.span,
+                        type_span: input.ty.span,
+                        type_text: text(&input.ty),
+                    };
                     all.insert(name.text.clone(), declaration);
                 }
             }
             MemberKind::Weight(weight) => {
                 for (name, from) in weight.names.iter().zip(&weight.from) {
-                    let kind = DeclarationKind::Weight { pattern_span: from.span, pattern: from.text.clone() };
-                    let declaration =
-                        Declaration { kind, span: name.span, type_span: weight.ty.span, type_text: text(&weight.ty) };
+                    let kind =
+                        DeclarationKind::Weight { pattern_span: from.span, pattern: from.text.clone() };
+                    let declaration = Declaration {
+                        kind,
+                        span: name.span,
+                        type_span: weight.ty.span,
+                        type_text: text(&weight.ty),
+                    };
                     all.insert(name.text.clone(), declaration);
                 }
             }

@@ -51,8 +51,12 @@ impl Lowerer<'_> {
             applied.extend(given.map(|_| name.clone()));
             let (value, content) = match (&param.value, given) {
                 (ParamValue::Number { number, .. }, None) => (Ok(number.value), None),
-                (ParamValue::Number { .. }, Some(text)) => (text.parse::<f64>().map_err(|_| "a number"), None),
-                (ParamValue::Bool(value, _), None) => (Ok(f64::from(u8::from(*value))), Some(value.to_string())),
+                (ParamValue::Number { .. }, Some(text)) => {
+                    (text.parse::<f64>().map_err(|_| "a number"), None)
+                }
+                (ParamValue::Bool(value, _), None) => {
+                    (Ok(f64::from(u8::from(*value))), Some(value.to_string()))
+                }
                 (ParamValue::Bool(..), Some(text)) => match text.parse::<bool>() {
                     Ok(value) => (Ok(f64::from(u8::from(value))), Some(text.clone())),
                     Err(_) => (Err("true or false"), None),
@@ -76,8 +80,11 @@ impl Lowerer<'_> {
                 }
                 (Ok(number), None) => {
                     let whole = number.fract() == 0.0 && number.abs() < 1e18;
-                    let content =
-                        if whole { Content::Whole(number as i128) } else { Content::Unfit(number.to_string()) };
+                    let content = if whole {
+                        Content::Whole(number as i128)
+                    } else {
+                        Content::Unfit(number.to_string())
+                    };
                     params.0.insert(name.clone(), content);
                     Some(Value::Literal(Literal::Number(number)))
                 }
@@ -129,7 +136,12 @@ impl Lowerer<'_> {
                     // Texts double in length with each level at worst, so levels are few.
                     if inside.contains(name) || inside.len() >= 16 {
                         let message = format!("the text of `{name}` contains itself");
-                        return Err(self.fail(&codes::BAD_PATTERN, message, span, "this hole leads back to its own text"));
+                        return Err(self.fail(
+                            &codes::BAD_PATTERN,
+                            message,
+                            span,
+                            "this hole leads back to its own text",
+                        ));
                     }
                     inside.push(name.clone());
                     self.expand_into(inner, params, inside, Some(at.unwrap_or(span)), pieces)?;
@@ -146,7 +158,12 @@ impl Lowerer<'_> {
                 }
                 Some(Content::Unfit(text)) => {
                     let message = format!("`{{{name}}}` is {text}, which cannot stand in a tensor's name");
-                    return Err(self.fail(&codes::BAD_PATTERN, message, span, "expected a whole number or a text"));
+                    return Err(self.fail(
+                        &codes::BAD_PATTERN,
+                        message,
+                        span,
+                        "expected a whole number or a text",
+                    ));
                 }
                 None => return Err(self.unknown_param(name, span, params)),
             }

@@ -62,7 +62,12 @@ impl Lowerer<'_> {
                 Binding::Value(None) => Err(Failed),
                 _ => {
                     let message = format!("`{name}` is not a number");
-                    Err(self.fail(&codes::BAD_SIZE, message, size.span, "sizes are made of dims, numbers and params"))
+                    Err(self.fail(
+                        &codes::BAD_SIZE,
+                        message,
+                        size.span,
+                        "sizes are made of dims, numbers and params",
+                    ))
                 }
             },
             SizeKind::Number(n) => Ok(number(n.value)),
@@ -101,16 +106,16 @@ impl Lowerer<'_> {
             SizeOp::Mul => x * y,
             SizeOp::Div => x / y,
         });
-        if op == SizeOp::Div && !floored {
-            if let (Some((x, y)), Some(value)) = (values, value)
-                && value.fract() != 0.0
-            {
-                let text = self.text(span);
-                let diagnostic = Diagnostic::error(&codes::NOT_DIVISIBLE, format!("{y} does not divide {x}"))
-                    .label(span, format!("{x} / {y}"))
-                    .help(format!("to round down, write `floor({text})`"));
-                return Err(self.report(diagnostic));
-            }
+        if op == SizeOp::Div
+            && !floored
+            && let (Some((x, y)), Some(value)) = (values, value)
+            && value.fract() != 0.0
+        {
+            let text = self.text(span);
+            let diagnostic = Diagnostic::error(&codes::NOT_DIVISIBLE, format!("{y} does not divide {x}"))
+                .label(span, format!("{x} / {y}"))
+                .help(format!("to round down, write `floor({text})`"));
+            return Err(self.report(diagnostic));
         }
         if value.is_some_and(|v| v.abs() >= EXACT) {
             return Err(self.too_large(span));
@@ -182,7 +187,8 @@ impl Lowerer<'_> {
             return Ok(axis);
         }
         let mut free = ('N'..='Z').chain('A'..='M').map(String::from);
-        let name = free.find(|n| self.frame.dims.iter().all(|d| d.text != *n)).unwrap_or_else(|| "Sum".into());
+        let name =
+            free.find(|n| self.frame.dims.iter().all(|d| d.text != *n)).unwrap_or_else(|| "Sum".into());
         let message = format!("{what} makes an axis of size {sum}, which no dim names");
         let diagnostic = Diagnostic::error(&codes::UNNAMED_SIZE, message)
             .label(span, format!("{sum} has no name"))
@@ -207,7 +213,12 @@ impl Lowerer<'_> {
                 Binding::Value(None) => Err(Failed),
                 _ => Err(self.not_a_size(expr.span)),
             },
-            ExprKind::Binary { op: op @ (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul), left, right, .. } => {
+            ExprKind::Binary {
+                op: op @ (BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul),
+                left,
+                right,
+                ..
+            } => {
                 let (a, b) = (self.size_expr(left), self.size_expr(right));
                 let (a, b) = (a?, b?);
                 match op {

@@ -30,7 +30,7 @@ pub(crate) struct Tensor {
     /// For each axis in logical order its place in the IR value.
     pub(crate) places: Vec<usize>,
     /// The route that this is a projection of, for messages.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<Box<Origin>>,
 }
 
 /// A projection of a route, as written.
@@ -68,7 +68,7 @@ pub(crate) enum Literal {
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Tensor(Tensor),
-    Route(Route),
+    Route(Box<Route>),
     Literal(Literal),
     /// A dim as a number whose value is not known yet.
     Size(Axis),

@@ -141,7 +141,8 @@ impl Lowerer<'_> {
         let mut sizes = Vec::new();
         for axis in &axes {
             let Some(n) = self.known(axis) else {
-                let message = format!("`{}` has the axis {axis}, whose size is not known", constant.name.text);
+                let message =
+                    format!("`{}` has the axis {axis}, whose size is not known", constant.name.text);
                 return Err(self.fail(&codes::BAD_CONST, message, constant.ty.span, "expected known sizes"));
             };
             sizes.push(n);

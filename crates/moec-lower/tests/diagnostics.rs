@@ -10,8 +10,11 @@ use moec_lower::{Options, lower_text};
 fn check(source: &str, options: &Options) -> Vec<Diagnostic> {
     let (models, diagnostics) = lower_text(source, options);
     for model in models {
-        moec_ir::verify(&model.module).unwrap();
-        assert_eq!(moec_ir::read(&moec_ir::print(&model.module)).unwrap(), model.module);
+        moec_ir::verify(&model.module).expect("what was lowered verifies");
+        assert_eq!(
+            moec_ir::read(&moec_ir::print(&model.module)).expect("what was printed reads back"),
+            model.module
+        );
     }
     diagnostics
 }
@@ -31,7 +34,7 @@ fn expectations(source: &str) -> Vec<Expected> {
         for part in comment.split(" // ") {
             for severity in ["error", "warning"] {
                 let Some(rest) = part.trim().strip_prefix(&format!("{severity}: [")) else { continue };
-                let (slug, text) = rest.split_once(']').unwrap();
+                let (slug, text) = rest.split_once(']').expect("a slug in brackets");
                 all.push((at + 1, format!("{severity}: {slug}"), text.trim().to_owned()));
             }
         }
@@ -97,11 +100,13 @@ fn examples_of_the_registry_are_true() {
             let right = match kind.split_once(": ") {
                 Some(("error", slug)) => diagnostics.iter().any(|d| d.is_error() && d.slug() == slug),
                 Some(("warning", slug)) => {
-                    diagnostics.iter().any(|d| d.slug() == slug) && !diagnostics.iter().any(Diagnostic::is_error)
+                    diagnostics.iter().any(|d| d.slug() == slug)
+                        && !diagnostics.iter().any(Diagnostic::is_error)
                 }
                 _ => !diagnostics.iter().any(Diagnostic::is_error),
             };
-            let errors: Vec<&str> = diagnostics.iter().filter(|d| d.is_error()).map(Diagnostic::slug).collect();
+            let errors: Vec<&str> =
+                diagnostics.iter().filter(|d| d.is_error()).map(Diagnostic::slug).collect();
             let only = errors.windows(2).all(|pair| pair[0] == pair[1]);
             if !right || !only {
                 let shown = shown(&source, &diagnostics);

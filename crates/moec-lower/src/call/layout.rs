@@ -40,7 +40,8 @@ impl Lowerer<'_> {
                 ExprKind::Error => return Err(Failed),
                 _ => None,
             };
-            let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < rank && !order.contains(at));
+            let at =
+                at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < rank && !order.contains(at));
             let Some(at) = at else {
                 let message = format!("`{}` is not one more position of {rank}", self.text(item.span));
                 let diagnostic = Diagnostic::error(&codes::BAD_PERMUTATION, message)
@@ -68,8 +69,7 @@ impl Lowerer<'_> {
         let (before, after) = (self.ir(span, before)?, self.ir(span, after)?);
         if !self.proved(|table| table.same(before.size(), after.size())) {
             let known = |axis: &Axis| self.known(axis).map_or(String::new(), |n| format!(" = {n}"));
-            let message =
-                format!("{before}{} elements are not {after}{}", known(&before), known(&after));
+            let message = format!("{before}{} elements are not {after}{}", known(&before), known(&after));
             let diagnostic = Diagnostic::error(&codes::SIZE_NOT_PROVED, message)
                 .label(base, tensor.type_text())
                 .label(call.values[1].span, "not proved to hold as many elements");

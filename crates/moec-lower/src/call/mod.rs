@@ -91,11 +91,26 @@ static ROWS: &[Row] = &[
     row("argmax", "argmax(x, over E)", (1, 1), Axes::OneOrOnly, &[], |l, c| l.argmax(c)),
     row("softmax", "softmax(x, over E)", (1, 1), Axes::OneOrOnly, &[], |l, c| l.softmax(c)),
     row("normalize", "normalize(x, over E)", (1, 1), Axes::OneOrOnly, &[], |l, c| l.normalize(c)),
-    row("rms_norm", "rms_norm(x, over E, eps = 1e-6)", (1, 1), Axes::OneOrOnly, &["eps"], |l, c| l.rms_norm(c)),
-    row("layer_norm", "layer_norm(x, over E, eps = 1e-5)", (1, 1), Axes::OneOrOnly, &["eps"], |l, c| l.layer_norm(c)),
-    row("cumsum", "cumsum(x, over E, exclusive = false)", (1, 1), Axes::OneOrOnly, &["exclusive"], |l, c| l.cumsum(c)),
-    row("argsort", "argsort(x, over E, descending = false)", (1, 1), Axes::OneOrOnly, &["descending"], |l, c| l.argsort(c)),
-    row("top_k", "top_k(x, K, over E, smallest = false)", (2, 2), Axes::OneOrOnly, &["smallest"], |l, c| l.top_k(c)),
+    row("rms_norm", "rms_norm(x, over E, eps = 1e-6)", (1, 1), Axes::OneOrOnly, &["eps"], |l, c| {
+        l.rms_norm(c)
+    }),
+    row("layer_norm", "layer_norm(x, over E, eps = 1e-5)", (1, 1), Axes::OneOrOnly, &["eps"], |l, c| {
+        l.layer_norm(c)
+    }),
+    row("cumsum", "cumsum(x, over E, exclusive = false)", (1, 1), Axes::OneOrOnly, &["exclusive"], |l, c| {
+        l.cumsum(c)
+    }),
+    row(
+        "argsort",
+        "argsort(x, over E, descending = false)",
+        (1, 1),
+        Axes::OneOrOnly,
+        &["descending"],
+        |l, c| l.argsort(c),
+    ),
+    row("top_k", "top_k(x, K, over E, smallest = false)", (2, 2), Axes::OneOrOnly, &["smallest"], |l, c| {
+        l.top_k(c)
+    }),
     row("one_hot", "one_hot(index, E)", (2, 2), Axes::None, &[], |l, c| l.one_hot(c)),
     row("iota", "iota(E)", (1, 1), Axes::None, &[], |l, c| l.count_up(c)),
     row("zeros", "zeros(f32[T, H])", (1, 1), Axes::None, &[], |l, c| l.zeros(c)),
@@ -104,7 +119,14 @@ static ROWS: &[Row] = &[
     row("rename", "rename(x, [T, E])", (2, 2), Axes::None, &[], |l, c| l.rename(c)),
     row("expand", "expand(x, [T, K, H])", (2, 2), Axes::None, &[], |l, c| l.expand(c)),
     row("slice", "slice(x, [0, 0], [T, Q])", (3, 3), Axes::None, &[], |l, c| l.slice_all(c)),
-    row("pad", "pad(x, over C, before = 0, after = R, value = 0)", (1, 1), Axes::One, &["before", "after", "value"], |l, c| l.pad(c)),
+    row(
+        "pad",
+        "pad(x, over C, before = 0, after = R, value = 0)",
+        (1, 1),
+        Axes::One,
+        &["before", "after", "value"],
+        |l, c| l.pad(c),
+    ),
     row("concat", "concat(a, b, axis 0)", (1, usize::MAX), Axes::One, &[], |l, c| l.concat(c)),
     row("gather", "gather(x, index, axis 0)", (2, 2), Axes::One, &[], |l, c| l.gather_call(c)),
 ];
@@ -137,7 +159,8 @@ impl Lowerer<'_> {
             return Err(Failed);
         }
         let message = format!("there is no operation or function `{}`", callee.text);
-        let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_FUNCTION, message).label(callee.span, "not known");
+        let mut diagnostic =
+            Diagnostic::error(&codes::UNKNOWN_FUNCTION, message).label(callee.span, "not known");
         let known = ROWS.iter().map(|r| r.name).chain(["einsum"]).chain(functions.by_name.keys().copied());
         if let Some(near) = nearest(&callee.text, known) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));

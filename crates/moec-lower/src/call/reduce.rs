@@ -83,12 +83,8 @@ impl Lowerer<'_> {
         let gone = tensor.place(at);
         let map: Vec<usize> = (0..reduced.places.len()).map(|p| p + usize::from(p >= gone)).collect();
         let shape = self.stored_shape(tensor);
-        let node = self.emit(
-            span,
-            Op::Broadcast,
-            &[reduced.node],
-            [("map", map.into()), ("shape", shape.into())],
-        )?;
+        let node =
+            self.emit(span, Op::Broadcast, &[reduced.node], [("map", map.into()), ("shape", shape.into())])?;
         Ok(tensor.with_node(node, reduced.dtype))
     }
 

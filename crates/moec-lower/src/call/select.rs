@@ -33,22 +33,21 @@ impl Lowerer<'_> {
             }
             _ if self.proved(|table| table.at_most(k.size(), axis.size())) => {}
             _ => {
-                let diagnostic =
-                    Diagnostic::error(&codes::SIZE_NOT_PROVED, format!("{k} is not proved to be at most {axis}"))
-                        .label(k_expr.span, "")
-                        .help(format!("declare it: `fact {k} <= {axis}`"));
+                let diagnostic = Diagnostic::error(
+                    &codes::SIZE_NOT_PROVED,
+                    format!("{k} is not proved to be at most {axis}"),
+                )
+                .label(k_expr.span, "")
+                .help(format!("declare it: `fact {k} <= {axis}`"));
                 return Err(self.report(diagnostic));
             }
         }
-        let attrs = [
-            ("axis", scores.place(at).into()),
-            ("k", k.size().into()),
-            ("largest", Attr::Bool(!smallest)),
-        ];
+        let attrs =
+            [("axis", scores.place(at).into()), ("k", k.size().into()), ("largest", Attr::Bool(!smallest))];
         let node = self.emit(call.span, Op::TopK, &[scores.node], attrs)?;
         let text = [self.text(operand.span), self.text(call.span)];
         let scores = scores.with_node(node, scores.dtype);
-        Ok(Value::Route(Route { scores, axis: at, k, text }))
+        Ok(Value::Route(Box::new(Route { scores, axis: at, k, text })))
     }
 
     /// `one_hot(i, E)`: a new last axis.
