@@ -60,6 +60,25 @@ struct Reader<'a> {
 
 type Parsed<T> = Result<T, IrError>;
 
+/// The character that an escape stands for, as Rust writes them, and the text behind it. `text`
+/// begins behind the backslash.
+fn unescape(text: &str) -> Option<(char, &str)> {
+    let mut chars = text.chars();
+    let c = match chars.next()? {
+        c @ ('"' | '\\' | '\'') => c,
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        '0' => '\0',
+        'u' => {
+            let (code, after) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+            return Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, after));
+        }
+        _ => return None,
+    };
+    Some((c, chars.as_str()))
+}
+
 impl<'a> Reader<'a> {
     fn peek(&self) -> Option<(Token, &'a str)> {
         self.tokens.get(self.at).map(|&(token, text, _)| (token, text))
@@ -133,17 +152,15 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Parsed<String> {
         let text = self.take(Token::Text, "a string")?;
         let mut out = String::new();
-        let mut chars = text[1..text.len() - 1].chars();
-        while let Some(c) = chars.next() {
-            out.push(match (c, chars.clone().next()) {
-                ('\\', Some(escaped @ ('"' | '\\' | '\''))) => {
-                    chars.next();
-                    escaped
-                }
-                ('\\', _) => return Err(self.error(format!("unknown escape in {text}"))),
-                _ => c,
-            });
+        let mut rest = &text[1..text.len() - 1];
+        while let Some(at) = rest.find('\\') {
+            out.push_str(&rest[..at]);
+            let (c, after) =
+                unescape(&rest[at + 1..]).ok_or_else(|| self.error(format!("unknown escape in {text}")))?;
+            out.push(c);
+            rest = after;
         }
+        out.push_str(rest);
         Ok(out)
     }
 

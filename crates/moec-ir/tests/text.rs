@@ -74,3 +74,17 @@ fn every_row_is_well_formed() {
         assert_eq!(*op as usize, i);
     }
 }
+
+#[test]
+fn names_of_any_characters_read_back() {
+    let name = "tab\t quote\" back\\slash ' bell\u{7} nul\0 ö \u{feff} {0}\r";
+    let text =
+        format!("module m {{\n    %0 = input {{name = {name:?}}} : f32[3]\n    output {name:?} = %0\n}}\n");
+    let module = read(&text).unwrap();
+    assert_eq!(&*module.outputs[0].name, name);
+    assert_eq!(print(&module), text);
+    for escape in ["\\q", "\\u{110000}", "\\u{}", "\\u12"] {
+        let wrong = text.replacen("tab", escape, 1);
+        assert!(read(&wrong).unwrap_err().to_string().starts_with("line 2: unknown escape"), "{escape}");
+    }
+}

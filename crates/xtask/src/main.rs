@@ -16,6 +16,7 @@ usage: cargo xtask NAME
                         fmt, clippy, tidy, test, doc
   tidy                  layering, library rooms, unsafe, licences and other rules of the house
   bless                 run all tests and write their new output over the expected one
+  fuzz [OPTION]...      throw damaged programs and weight files at the compiler: see `fuzz --help`
 ";
 
 fn main() -> ExitCode {
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
         ["ci", options @ ..] => ci(options),
         ["tidy"] => run_tidy(),
         ["bless"] => bless(),
+        ["fuzz", options @ ..] => {
+            cargo(&[&["run", "--quiet", "--package", "moec-fuzz", "--"], options].concat(), &[])
+        }
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
