@@ -1,5 +1,7 @@
 //! Random programs, planned, compiled and run, against the interpreter.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 
@@ -118,7 +120,8 @@ fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
     let finite = wanted.data.iter().filter(|v| v.is_finite());
     let scale = finite.fold(1e-30_f64, |scale, v| scale.max(v.abs()));
     for (at, (a, b)) in found.data.iter().zip(&wanted.data).enumerate() {
-        let bound = if found.dtype == DType::F32 { 1e-4 * scale } else { 0.0 };
+        // Of `gelu` far below zero only the absolute error is bounded.
+        let bound = if found.dtype == DType::F32 { 1e-4 * scale + 4e-6 } else { 0.0 };
         if !((a - b).abs() <= bound || a == b || (a.is_nan() && b.is_nan())) {
             return Err(format!("element {at} is {a}, expected {b}"));
         }

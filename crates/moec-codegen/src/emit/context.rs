@@ -214,7 +214,7 @@ impl<'a, 'f> Cx<'a, 'f> {
         self.store(one, word, 0);
     }
 
-    /// Memory of this call, aligned to 64 bytes where the platform's stack allows.
+    /// Memory of this call, aligned to 16 bytes.
     pub(super) fn slot(&mut self, bytes: usize) -> (StackSlot, Value) {
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes as u32, 4);
         let slot = self.b.create_sized_stack_slot(data);
