@@ -8,7 +8,7 @@ use moec_syntax::ast::{self, DimSize, Relation};
 
 use crate::axis::{Axis, SizeSum};
 use crate::lowerer::{Check, DimName, Failed, Lowerer};
-use crate::size::SizeValue;
+use crate::size::{EXACT, SizeValue};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Progress {
@@ -128,6 +128,7 @@ impl<'a> Lowerer<'a> {
         }
         match value.value {
             None => self.declare_dim(def, DimKind::Derived(value.expr.clone())),
+            Some(n) if n.abs() >= EXACT => Err(self.too_large(span)),
             Some(n) if n.fract() == 0.0 && n >= 0.0 => self.declare_dim(def, DimKind::Sized(n as u64)),
             Some(n) => {
                 let message = format!("{} would be {n}, which is not a size", def.name.text);

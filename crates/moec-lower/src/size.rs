@@ -11,7 +11,7 @@ use crate::lowerer::{Binding, Check, Failed, Lowerer};
 use crate::value::{Literal, Value};
 
 /// Sizes are exact below this: `DimExpr` computes in floating point.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What is known about a size.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl Lowerer<'_> {
         }
     }
 
-    fn too_large(&mut self, span: Span) -> Failed {
+    pub(crate) fn too_large(&mut self, span: Span) -> Failed {
         self.fail(&codes::DIM_OVERFLOW, "this size overflows: sizes are below 2^53", span, "")
     }
 

@@ -116,3 +116,56 @@ fn examples_of_the_registry_are_true() {
     }
     assert!(failures.is_empty(), "{failures}");
 }
+
+/// Wrong expressions, and the one that the help puts in their place, which must check.
+#[test]
+fn helps_compile() {
+    let model = |body: &str| {
+        format!(
+            "model m {{\n dim T, S, H = 4, F = 4, E = 3, K = 2, G = 2, M = 6, J = F\n dim GM = G * M\n \
+             fact K <= T\n input x, x2 : f32[T, H]\n input a : f32[T, 1]\n input b : f32[S, H]\n input n : i32[T]\n \
+             input m : bool[T, H]\n input q : f32[T, G*M]\n input o : f32[T, GM]\n input c : f32[F, F]\n \
+             input v : f32[F]\n weight w : bf16[F, H] from \"w\"\n weight w3 : bf16[E, F, H] from \"w3\"\n \
+             weight r : f32[E, H] from \"r\"\n let _y = {body}\n output y : f32[T, H] = x\n}}\n"
+        )
+    };
+    let cases = [
+        ("x @ w3", "x @ transpose(w3, [0, 2, 1])", "x @ transpose(w3, [0, 2, 1])"),
+        ("x @ w", "x @ w.T", "x @ w.T"),
+        ("a + x", "a[1 = 0]", "a[1 = 0] + x"),
+        ("x * b", "einsum(\"th,sh->ths\", x, b)", "einsum(\"th,sh->ths\", x, b)"),
+        ("x + b", "expand(x, [T, H, S])", "expand(x, [T, H, S]) + b"),
+        ("q + o", "rename(q, [T, GM])", "rename(q, [T, GM]) + o"),
+        ("q @ o.T", "q @ rename(o.T, [G*M, T])", "q @ rename(o.T, [G*M, T])"),
+        (
+            "normalize(top_k(x, 2, over H), over H)",
+            "x where top_k(x, 2, over H).mask else 0",
+            "x where top_k(x, 2, over H).mask else 0",
+        ),
+        (
+            "sum e over H { top_k(x, 2, over H).value[e] }",
+            "x where top_k(x, 2, over H).mask else 0",
+            "x where top_k(x, 2, over H).mask else 0",
+        ),
+        ("c + v", "rename(c, [I, F])", "rename(c, [J, F]) + v"),
+        ("x + n", "f32(n)", "x + f32(n)"),
+        ("n / n", "f32(n) / f32(n)", "f32(n) / f32(n)"),
+        ("m + 1", "i32(m)", "i32(m) + 1"),
+        ("x[n]", "x[T = n]", "x[T = n]"),
+        ("softmax(x)", "softmax(x, over H)", "softmax(x, over H)"),
+        ("w3.T", "transpose(w3, [0, 2, 1])", "transpose(w3, [0, 2, 1])"),
+        ("swiglu(x, w, w, w)", "w.T", "swiglu(x, w, w, w.T)"),
+        ("exp(n)", "f32(n)", "exp(f32(n))"),
+        ("one_hot(x, H)", "i32(x)", "one_hot(i32(x), H)"),
+    ];
+    for (wrong, help, right) in cases {
+        let source = model(wrong);
+        let found = check(&source, &Options::default());
+        let errors: Vec<&Diagnostic> = found.iter().filter(|d| d.is_error()).collect();
+        assert_eq!(errors.len(), 1, "{}", shown(&source, &found));
+        assert!(errors[0].help.iter().any(|h| h.contains(help)), "{help}\n{}", shown(&source, &found));
+        let source = model(right);
+        let found = check(&source, &Options::default());
+        assert!(!found.iter().any(Diagnostic::is_error), "{}", shown(&source, &found));
+    }
+}
