@@ -55,8 +55,8 @@ pub enum Scalar {
     Apply(Op, Vec<ScalarId>),
     /// Conversion to an element type.
     Cast(DType, ScalarId),
-    /// An `i32` that must lie in `0..size`: otherwise the fault word is set and the value is 0. A
-    /// kernel with an `InRange` of size zero does nothing, but sets the fault word if it has points.
+    /// An `i32` that must lie in `0..size`: otherwise the fault word is set and the value is 0. It
+    /// counts even if nothing uses it. A kernel with an `InRange` of size zero does nothing, but sets the fault word if it has points.
     InRange(ScalarId, Dim),
     /// The `f32` accumulator of weight number `n` of a [`Product`](crate::Product), in its epilogue.
     Accumulator(usize),

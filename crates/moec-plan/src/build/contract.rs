@@ -37,11 +37,19 @@ impl Contraction {
     }
 }
 
+/// A copy of a left operand in another layout or element type.
+pub(super) struct Copy {
+    phase: Phase,
+    value: ValueId,
+    axes: Vec<usize>,
+    view: View,
+}
+
 /// An operand of a contraction: a value and a letter for each of its axes.
 #[derive(Debug, Clone)]
-pub(super) struct Operand {
-    pub value: ValueId,
-    pub letters: Vec<u8>,
+struct Operand {
+    value: ValueId,
+    letters: Vec<u8>,
 }
 
 /// Letters by what they do, each kind outermost first.
@@ -166,9 +174,19 @@ impl Planner<'_> {
                 return Ok(lhs);
             }
         }
+        let copy = self.copied_rows(phase, value, &axes)?;
+        left_view(&copy, order)?.ok_or_else(|| PlanError::Broken("a copied operand is askew".into()))
+    }
+
+    /// A value as `f32` with its axes in the order `axes`, row-major, copied once for all products.
+    fn copied_rows(&mut self, phase: Phase, value: ValueId, axes: &[usize]) -> Result<View, PlanError> {
+        let known = |copy: &&Copy| copy.phase == phase && copy.value == value && copy.axes == axes;
+        if let Some(copy) = self.copies.iter().find(known) {
+            return Ok(copy.view.clone());
+        }
         self.settle(value, phase)?;
         let shape: Vec<Dim> = axes.iter().map(|&axis| self.shape(value)[axis].clone()).collect();
-        let target = self.scratch(format!("v{}_rows", value.0), DType::F32, &shape)?;
+        let view = self.scratch(format!("v{}_rows", value.0), DType::F32, &shape)?;
         let mut coords = vec![Coord::default(); axes.len()];
         for (kernel_axis, &axis) in axes.iter().enumerate() {
             coords[axis] = Coord::axis(kernel_axis);
@@ -176,9 +194,10 @@ impl Planner<'_> {
         let mut emitter = Emitter::new(self);
         let result = emitter.wide(value, &coords)?;
         let scalars = emitter.scalars;
-        let map = Map { shape, scalars, value: result, out: target.store() };
+        let map = Map { shape, scalars, value: result, out: view.store() };
         self.step(phase, value, Kernel::Map(map));
-        left_view(&target, order)?.ok_or_else(|| PlanError::Broken("a copied operand is askew".into()))
+        self.copies.push(Copy { phase, value, axes: axes.to_vec(), view: view.clone() });
+        Ok(view)
     }
 
     /// The right operand in panels, packed as early as it is known; and its element type.

@@ -164,6 +164,7 @@ impl Axes<'_> {
         }
         // A routed product has no stride along groups, so the expert's stands alone.
         terms.retain(|(_, stride)| !stride.is(0));
+        terms.sort();
         Ok(Some(Load { buffer: load.buffer, offset: load.offset.clone(), terms }))
     }
 

@@ -24,7 +24,7 @@ use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, ValueId};
 
 use crate::{Buffer, BufferId, Kernel, Pack, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
 
-use contract::Contraction;
+use contract::{Contraction, Copy};
 use survey::Survey;
 use view::View;
 
@@ -90,6 +90,7 @@ struct Planner<'m> {
     /// Buffers whose elements are in range because a grouping wrote them.
     trusted: BTreeSet<BufferId>,
     packs: Vec<(Phase, Pack)>,
+    copies: Vec<Copy>,
 }
 
 impl<'m> Planner<'m> {
@@ -105,6 +106,7 @@ impl<'m> Planner<'m> {
             written: vec![false; module.outputs.len()],
             trusted: BTreeSet::new(),
             packs: Vec::new(),
+            copies: Vec::new(),
         };
         for (number, (id, name, ty)) in module.inputs().enumerate() {
             planner.source(id, name, ty.dtype, Place::Input(number))?;

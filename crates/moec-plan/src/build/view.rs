@@ -47,6 +47,7 @@ impl View {
                 at.add(&coord.scaled(stride)?);
             }
         }
+        at.terms.sort();
         Ok(Load { buffer: self.buffer, offset: at.offset, terms: at.terms })
     }
 

@@ -115,3 +115,76 @@ fn what_weights_decide_is_computed_when_they_are_loaded() {
     let text = moec_plan::print(&plan);
     assert!(text.contains("v3_panels: bf16"), "{text}");
 }
+
+#[test]
+fn shorter_floats_are_widened_once_for_gate_and_up() {
+    let plan = check_text(
+        r#"
+        %0 = input {name = "x"} : bf16[T, 8]
+        %1 = input {name = "below5_i"} : i32[T, 2]
+        %2 = weight {from = "gate", name = "gate"} : bf16[5, 8, 16]
+        %3 = weight {from = "up", name = "up"} : bf16[5, 8, 16]
+        %4 = slice %1 {axis = 1, size = 1, start = 1, step = 1} : i32[T, 1]
+        %5 = plan %4 {experts = 5} : plan(5, T, 1)
+        %6 = take_rows %5, %0 : bf16[T, 8]
+        %7 = grouped_matmul %5, %6, %2 {spec = "ab,cbd->ad"} : f32[T, 16]
+        %8 = grouped_matmul %5, %6, %3 {spec = "ab,cbd->ad"} : f32[T, 16]
+        %9 = gelu %7 : f32[T, 16]
+        %10 = mul %9, %8 : f32[T, 16]
+        output "y" = %10
+        "#,
+    );
+    assert_eq!(kinds(&plan), ["group", "map", "product"]);
+}
+
+#[test]
+fn pieces_of_a_concat_are_computed_in_place() {
+    let plan = check_text(
+        r#"
+        %0 = input {name = "x"} : f32[T, 8]
+        %1 = weight {from = "w", name = "w"} : f32[8, 24]
+        %2 = einsum %0, %1 {spec = "ab,bc->ac"} : f32[T, 24]
+        %3 = relu %2 : f32[T, 24]
+        %4 = tanh %0 : f32[T, 8]
+        %5 = concat %3, %4 {axis = 1, size = 32} : f32[T, 32]
+        output "y" = %5
+        "#,
+    );
+    assert_eq!(kinds(&plan), ["product", "map"]);
+}
+
+#[test]
+fn the_text_of_a_plan() {
+    let plan = check_text(
+        r#"
+        %0 = input {name = "x"} : f32[T, 8]
+        %1 = weight {from = "w", name = "w"} : bf16[8, 20]
+        %2 = einsum %0, %1 {spec = "ab,bc->ac"} : f32[T, 20]
+        %3 = silu %2 : f32[T, 20]
+        %4 = softmax %3 {axis = 1} : f32[T, 20]
+        output "y" = %4
+        "#,
+    );
+    let wanted = "\
+plan test
+dim T
+panels of 16 columns
+
+buffers
+    x: f32[8*T] input 0
+    w: bf16[160] weight 0
+    v1_panels: bf16[256] kept
+    v3: f32[20*T] run 0..1
+    y: f32[20*T] output 0
+
+load
+   0 pack_v2: panels v1_panels of w[n0 + 20*k0], groups [], n [20], k [8]
+
+run
+   0 product_v3: product of T rows, 20 columns, 8 deep: x[8*row + k] by v1_panels
+       v3[20*row + col] = silu(acc0)
+   1 row_v4: softmax over [T], r < 20
+       y[20*i0 + r] = softmax of v3[20*i0 + r]
+";
+    assert_eq!(moec_plan::print(&plan), wanted);
+}

@@ -8,3 +8,4 @@ mod evaluator;
 mod fusion;
 mod layer;
 mod random;
+mod refused;

@@ -1,0 +1,86 @@
+//! Plans that break a guarantee are refused.
+
+use moec_ir::{DType, Dim, Sizes, read};
+use moec_plan::{BufferId, Kernel, Map, Place, Plan, PlanError, Scalar, Step, verify};
+
+fn good() -> Plan {
+    let text = r#"module test {
+        dim T
+        %0 = input {name = "x"} : f32[T, 8]
+        %1 = input {name = "i"} : i32[4]
+        %2 = weight {from = "w", name = "w"} : f32[8, 24]
+        %3 = einsum %0, %2 {spec = "ab,bc->ac"} : f32[T, 24]
+        %4 = softmax %3 {axis = 1} : f32[T, 24]
+        %5 = gather %4, %1 {along = [-1], axis = 0} : f32[4, 24]
+        output "y" = %5
+    }"#;
+    moec_plan::plan(&read(text).unwrap().instantiate(&Sizes::new()).unwrap(), 16).unwrap()
+}
+
+#[track_caller]
+fn refused(message: &str, change: impl FnOnce(&mut Plan)) {
+    let mut plan = good();
+    assert_eq!(verify(&plan), Ok(()));
+    change(&mut plan);
+    match verify(&plan) {
+        Err(PlanError::Broken(found)) => assert!(found.contains(message), "{found}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The copy loop that is the last step.
+fn last_map(plan: &mut Plan) -> &mut Map {
+    match plan.run.last_mut() {
+        Some(Step { kernel: Kernel::Map(map), .. }) => map,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn find(plan: &Plan, name: &str) -> BufferId {
+    BufferId(plan.buffers.iter().position(|buffer| buffer.name == name).unwrap() as u32)
+}
+
+#[test]
+fn what_happens_in_the_wrong_order() {
+    refused("v3 is read before it is written", |plan| plan.run.swap(0, 1));
+    refused("v2_panels is read before", |plan| plan.load.clear());
+    refused("output y is not written", |plan| drop(plan.run.pop()));
+    refused("two steps are called", |plan| plan.run[0].name = plan.run[1].name.clone());
+}
+
+#[test]
+fn memory_that_is_not_there() {
+    refused("does not live here", |plan| {
+        let at = find(plan, "v3").0 as usize;
+        if let Place::Scratch { last, .. } = &mut plan.buffers[at].place {
+            *last = 0;
+        }
+    });
+    refused("x is written", |plan| {
+        let x = find(plan, "x");
+        last_map(plan).out.buffer = x;
+    });
+}
+
+#[test]
+fn scalars_that_do_not_fit() {
+    refused("not known to be in range", |plan| {
+        let map = last_map(plan);
+        let at = map.scalars.list.iter().position(|s| matches!(s, Scalar::InRange(..))).unwrap();
+        map.scalars.list[at] = Scalar::Iota(0);
+    });
+    refused("declared i32", |plan| last_map(plan).scalars.types.fill(DType::I32));
+    refused("there is no axis 1", |plan| {
+        let map = last_map(plan);
+        map.shape.truncate(1);
+    });
+    refused("1 strides in a store", |plan| last_map(plan).out.strides.truncate(1));
+    refused("a stride is zero", |plan| {
+        let map = last_map(plan);
+        for scalar in &mut map.scalars.list {
+            if let Scalar::Load(load) = scalar {
+                load.terms[0].1 = Dim::constant(0);
+            }
+        }
+    });
+}
