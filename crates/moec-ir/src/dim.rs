@@ -280,6 +280,9 @@ impl DimTable {
             return Err(IrError::Dim(format!("the dim {name} is declared twice")));
         }
         match &kind {
+            DimKind::Sized(value) if *value > i64::MAX as u64 => {
+                return Err(IrError::Dim(format!("the size {value} of {name} overflows")));
+            }
             DimKind::Sized(value) => {
                 self.sized.insert(name.into(), *value);
             }

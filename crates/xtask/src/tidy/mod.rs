@@ -20,6 +20,7 @@ use std::fmt;
 use std::path::Path;
 
 /// A file of the repository.
+#[derive(Clone)]
 struct TreeFile {
     /// From the root, with forward slashes.
     path: String,

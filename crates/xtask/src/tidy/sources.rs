@@ -32,12 +32,16 @@ const OUTSIDE: &[(&str, &[&str])] = &[
 
 pub(super) fn check(tree: &[TreeFile]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let test_modules = test_modules(tree);
     for file in tree.iter().filter(|file| file.is_rust()) {
         let code = code_only(&file.text);
         check_shape(file, &mut findings);
         check_attributes(file, &code, &mut findings);
         check_unsafe(file, &code, &mut findings);
-        check_outside(file, &code, &mut findings);
+        let in_test = test_modules.iter().any(|module| file.path.starts_with(module));
+        if !in_test {
+            check_outside(file, &code, &mut findings);
+        }
     }
     findings
 }
@@ -138,6 +142,26 @@ fn is_test(path: &str) -> bool {
         || ["/tests/", "/examples/", "/benches/"].iter().any(|part| path.contains(part))
 }
 
+/// How the paths of modules begin that are declared for tests only: `mod soundness;` in `src/lib.rs`
+/// gives `src/soundness/` and `src/soundness.`.
+fn test_modules(tree: &[TreeFile]) -> Vec<String> {
+    let mut modules = Vec::new();
+    for file in tree.iter().filter(|file| file.is_rust()) {
+        let stem = file.path.strip_suffix(".rs").unwrap_or(&file.path);
+        let (folder, name) = stem.rsplit_once('/').unwrap_or(("", stem));
+        let inside = if matches!(name, "lib" | "main" | "mod") { folder } else { stem };
+        let lines: Vec<&str> = file.text.lines().map(str::trim).collect();
+        for pair in lines.windows(2) {
+            let ["#[cfg(test)]", declaration] = pair else { continue };
+            let name = declaration.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
+            modules.extend(
+                name.into_iter().flat_map(|name| ["/", "."].map(|end| format!("{inside}/{name}{end}"))),
+            );
+        }
+    }
+    modules
+}
+
 fn numbered(code: &str) -> impl Iterator<Item = (usize, &str)> {
     code.lines().enumerate().map(|(index, line)| (index + 1, line))
 }
@@ -193,6 +217,19 @@ mod tests {
         }
         assert!(findings("crates/moec-runtime/src/weights/file.rs", "use std::fs::File;\n").is_empty());
         assert_eq!(findings("crates/moec-runtime/src/threads.rs", "use std::fs::File;\n").len(), 1);
+    }
+
+    #[test]
+    fn a_module_for_tests_is_a_test() {
+        let body = "//! A.\nuse std::fs;\n";
+        let declared = |attribute: &str| {
+            let parent = file("crates/moec-opt/src/lib.rs", &format!("//! A.\n{attribute}mod a;\nmod b;\n"));
+            let children =
+                ["a/mod.rs", "a/x.rs", "b.rs"].map(|name| file(&format!("crates/moec-opt/src/{name}"), body));
+            check(&[&[parent], &children[..]].concat()).len()
+        };
+        assert_eq!(declared(""), 3);
+        assert_eq!(declared("#[cfg(test)]\n"), 1);
     }
 
     #[test]
