@@ -117,7 +117,7 @@ impl Survey {
             }
             let tensors = node.args.iter().filter(|a| module.node(**a).ty.tensor().is_some());
             let operands: u32 = tensors.map(|a| self.cost[a.index()]).sum();
-            let of_const = node.op == Op::Broadcast && operands == 0;
+            let of_const = node.op == Op::Broadcast && module.node(node.args[0]).op == Op::Const;
             let cost = if of_const { 0 } else { operands + own_cost(node.op) };
             self.keep[id.index()] = cost > LARGEST;
             self.cost[id.index()] = if cost > LARGEST { 1 } else { cost };

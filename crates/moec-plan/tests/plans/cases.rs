@@ -98,6 +98,17 @@ fn a_turned_product_keeps_the_order_of_its_rows() {
 }
 
 #[test]
+fn long_chains_are_cut() {
+    let mut body = String::from("%0 = const {value = 1} : f32\n%1 = input {name = \"x\"} : f32[T]\n");
+    body += "%2 = broadcast %0 {map = [], shape = [T]} : f32[T]\n";
+    for i in 3..3000 {
+        let op = ["broadcast %{} {map = [0], shape = [T]}", "neg %{}", "add %{}, %1"][i % 3];
+        body += &format!("%{i} = {} : f32[T]\n", op.replace("{}", &(i - 1).to_string()));
+    }
+    check_text(&(body + "output \"y\" = %2999\n"));
+}
+
+#[test]
 fn grouped_products_of_every_kind() {
     check_text(
         r#"
