@@ -266,13 +266,14 @@ impl<'p> Program<'p> {
         let mut terms: Vec<_> = load.terms.iter().collect();
         terms.sort_by_key(|(index, _)| self.depth(index));
         let mut address = cx.start(load.buffer, &load.offset);
+        // What differs between the lanes: an index of each and a stride.
         let mut by_lane = Vec::new();
         for (index, stride) in terms {
             match index {
                 Index::Axis(axis) => {
                     let at = self.index[*axis].unwrap_or_else(|| cx.int(0));
                     address = cx.stepped(address, at, stride, dtype);
-                    if lanes == Lanes::X4 && self.vector == Some(*axis) && cx.known(stride) != Some(1) {
+                    if self.vector == Some(*axis) {
                         by_lane.push((None, stride));
                     }
                 }
@@ -288,17 +289,15 @@ impl<'p> Program<'p> {
                 }
             }
         }
-        if lanes == Lanes::Scalar {
+        let contiguous = match by_lane[..] {
+            [] => true,
+            [(None, stride)] => cx.known(stride) == Some(1),
+            _ => false,
+        };
+        if lanes == Lanes::Scalar || contiguous {
             return load_element(cx, dtype, lanes, address);
         }
-        let steps = load.terms.iter().any(|(index, stride)| {
-            matches!(index, Index::Axis(axis) if self.vector == Some(*axis)) && cx.known(stride) == Some(1)
-        });
-        if by_lane.is_empty() {
-            return load_element(cx, dtype, lanes, address);
-        }
-        let unit = if steps { dtype.bytes() as i64 } else { 0 };
-        let addresses = lane_addresses(cx, address, unit, &by_lane, dtype);
+        let addresses = lane_addresses(cx, address, &by_lane, dtype);
         load_lanes(cx, dtype, &addresses)
     }
 
@@ -393,16 +392,15 @@ fn store_element(cx: &mut Cx<'_, '_>, dtype: DType, datum: Datum, address: Value
     }
 }
 
-/// The addresses of four lanes: `address`, plus `unit` bytes for each lane, plus, for each of
-/// `by_lane`, the lane's index (or its number) times the stride.
+/// The addresses of four lanes: `address` plus, for each of `by_lane`, the lane's index (or its
+/// number) times the stride.
 fn lane_addresses(
     cx: &mut Cx<'_, '_>,
     address: Value,
-    unit: i64,
     by_lane: &[(Option<Value>, &Dim)],
     dtype: DType,
 ) -> Vec<Value> {
-    let mut addresses: Vec<Value> = (0..4).map(|lane| cx.plus(address, lane * unit)).collect();
+    let mut addresses = vec![address; 4];
     for (indices, stride) in by_lane {
         let indices: Vec<Value> = match indices {
             Some(indices) => {
