@@ -198,8 +198,9 @@ impl WeightSource for Data<'_> {
 
 /// Outputs as text, to six digits: exact enough to read, coarse enough to be the same everywhere.
 fn show(text: &mut String, run: &Run, outputs: &[(String, Tensor)]) {
+    let head = if run.text.is_empty() { String::new() } else { format!("{}: ", run.text) };
     for (name, tensor) in outputs {
-        let _ = writeln!(text, "{}: {name} : {}", run.text, tensor.ty());
+        let _ = writeln!(text, "{head}{name} : {}", tensor.ty());
         let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
         for row in tensor.data.chunks(columns) {
             let numbers: Vec<String> = row.iter().map(|&value| digits(value)).collect();
@@ -213,6 +214,22 @@ fn digits(value: f64) -> String {
         return value.to_string();
     }
     // Through the shortest form of the rounded number: 0.5 stays 0.5. Zero has no sign here.
-    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
-    (rounded + 0.0).to_string()
+    let rounded = format!("{value:.5e}").parse::<f64>().unwrap_or(value) + 0.0;
+    if rounded == 0.0 || (1e-4..1e7).contains(&rounded.abs()) {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let shown: Vec<String> =
+            [0.5, -0.0, 1.0 / 3.0, 1e-30, 123_456_789.0, f64::NAN, f64::NEG_INFINITY].map(digits).into();
+        assert_eq!(shown, ["0.5", "0", "0.333333", "1e-30", "1.23457e8", "NaN", "-inf"]);
+    }
 }

@@ -81,7 +81,10 @@ fn attempt<'a>(case: &'a Case, failures: &mut Vec<String>) -> Result<Made<'a>, S
     let (findings, passed) = findings(case, &options)?;
     let ignored = case.header.warnings.is_some();
     failures.extend(finding::compare(&case.announced, &findings, &case.source, ignored));
-    let report = findings.iter().map(|finding| render(finding, &case.source, false, 100) + "\n").collect();
+    // Without folders, so that the text is the same wherever the tree lies.
+    let name = case.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let shown = SourceFile { name, text: case.source.text.clone() };
+    let report = findings.iter().map(|finding| render(finding, &shown, false, 100) + "\n").collect();
     let mut made = Made { case, options, report, values: String::new() };
     if !case.runs.is_empty() {
         if !passed {
