@@ -31,7 +31,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cranelift_codegen::ir::FuncRef;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use cranelift_frontend::FunctionBuilder;
@@ -116,12 +115,7 @@ fn define_kernel<M: Module>(
     let fma = module.target().fma();
     module.define(id, |b, m| {
         let tiles = match kernel {
-            Kernel::Product(_) => {
-                let refer = |ids: &Vec<FuncId>, b: &mut FunctionBuilder<'_>, m: &mut M| -> Vec<FuncRef> {
-                    ids.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect()
-                };
-                tiles.iter().map(|(element, ids)| (*element, refer(ids, b, m))).collect()
-            }
+            Kernel::Product(_) => callable(tiles, b, m),
             _ => product::Tiles::new(),
         };
         let mut cx = Cx::begin(b, plan, fma);
@@ -130,6 +124,13 @@ fn define_kernel<M: Module>(
         cx.finish(name)
     })?;
     Ok(id)
+}
+
+/// The tiles, to be called from the function that `b` builds.
+fn callable<M: Module>(tiles: &TileIds, b: &mut FunctionBuilder<'_>, module: &mut M) -> product::Tiles {
+    let mut refer =
+        |ids: &Vec<FuncId>| ids.iter().map(|id| module.declare_func_in_func(*id, b.func)).collect();
+    tiles.iter().map(|(element, ids)| (*element, refer(ids))).collect()
 }
 
 fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
