@@ -1,0 +1,156 @@
+//! Sources and options that are wrong: each gets its exit code and a message, nothing panics.
+
+use crate::moec::{Folder, example};
+
+fn check(text: impl AsRef<[u8]>) -> crate::moec::Ended {
+    Folder::with("a.moe", text).moec(&["check", "a.moe"])
+}
+
+#[test]
+fn garbage_of_ten_megabytes() {
+    // Printable noise, then bytes that are no text at all.
+    let noise: Vec<u8> =
+        (0..10_000_000u64).map(|i| b' ' + (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8 % 95).collect();
+    check(&noise).refused(&["a.moe:1:"]);
+    check(vec![0xff; 10_000_000]).refused(&["not UTF-8 text: byte 0"]);
+    check("model m {\n".repeat(200_000)).refused(&[]);
+}
+
+#[test]
+fn deep_nesting() {
+    for (open, close) in [("(", ")"), ("[", "]"), ("-(", ")"), ("silu(", ")"), ("not (", ")")] {
+        let (open, close) = (open.repeat(10_000), close.repeat(10_000));
+        let text = format!(
+            "model m {{\n    dim T\n    input x : f32[T]\n    output y : f32[T] = {open}x{close}\n}}\n"
+        );
+        check(&text).refused(&[]);
+        Folder::with("a.moe", text).moec(&["fmt", "a.moe"]).expect(1);
+    }
+    check(format!("fn f(x: f32) -> f32 {{ {} }}\n", "x + ".repeat(100_000) + "x")).code.clamp(0, 1);
+    check(format!("model m {{ dim N = {}1{} }}\n", "(".repeat(10_000), ")".repeat(10_000))).refused(&[]);
+}
+
+#[test]
+fn functions_that_call_each_other() {
+    check("fn f(x: f32) -> f32 { f(x) }\nmodel m {\n    input x : f32\n    output y : f32 = f(x)\n}\n")
+        .refused(&[]);
+    check(
+        "fn f(x: f32) -> f32 { g(x) }\nfn g(x: f32) -> f32 { f(x) }\n\
+         model m {\n    input x : f32\n    output y : f32 = f(x)\n}\n",
+    )
+    .refused(&[]);
+    // Doubling at every level: 2^60 calls if they were all expanded.
+    let mut text = "fn f0(x: f32) -> f32 { x + x }\n".to_owned();
+    for n in 1..60 {
+        text.push_str(&format!("fn f{n}(x: f32) -> f32 {{ f{0}(x) + f{0}(x) }}\n", n - 1));
+    }
+    text.push_str("model m {\n    input x : f32\n    output y : f32 = f59(x)\n}\n");
+    check(text).refused(&[]);
+}
+
+#[test]
+fn sizes_that_do_not_exist() {
+    let model = |dims: &str| {
+        format!(
+            "model m {{\n    dim T, {dims}\n    input x : f32[T, A]\n    output y : f32[T] = sum(x, over A)\n}}\n"
+        )
+    };
+    let folder = Folder::with("a.moe", model("A = 4000000000, B = A * A * A"));
+    folder.moec(&["check", "a.moe"]).expect(1);
+    folder.write("a.moe", model("A = 99999999999999999999999"));
+    folder.moec(&["check", "a.moe"]).refused(&[]);
+    folder.write("a.moe", model("A = 7 / 2"));
+    folder.moec(&["check", "a.moe"]).refused(&[]);
+    folder.write("a.moe", model("A = 3 - 5"));
+    folder.moec(&["check", "a.moe"]).refused(&[]);
+    // Legal, and larger than any memory.
+    folder.write("a.moe", model("A = 1000000000000"));
+    folder.moec(&["run", "a.moe", "--tokens", "1000000000"]).refused(&[]);
+}
+
+#[test]
+fn names_and_counts() {
+    check("model m {\n    dim T\n    input x : f32[T]\n    input x : f32[T]\n    output y : f32[T] = x\n}\n")
+        .refused(&["duplicate-name"]);
+    check("model m {\n    dim T\n    input x : f32[T]\n    output y : f32[T] = z\n}\n")
+        .refused(&["unknown-name"]);
+    check("model m {\n    dim T, E = 4\n    input x : f32[T, E]\n    output y : bool[T, E] = top_k(x, 5, over E).mask\n}\n")
+        .refused(&["k-too-large"]);
+    check("").code.clamp(0, 1);
+    check("\u{feff}").code.clamp(0, 1);
+}
+
+#[test]
+fn a_capacity_of_zero_must_be_meant() {
+    let model = |fact: &str| {
+        format!(
+            "model m {{\n    dim T, E = 3, C = 0\n{fact}    input x : f32[T, E]\n\n    \
+             output y : bool[T, E, C] = one_hot(i32(x), C)\n}}\n"
+        )
+    };
+    check(model("")).refused(&["zero-capacity", "fact C == 0"]);
+    Folder::with("a.moe", model("    fact C == 0\n")).moec(&["run", "a.moe", "--tokens", "3"]).expect(0);
+}
+
+#[test]
+fn usage() {
+    let folder =
+        Folder::with("a.moe", "model m {\n    dim T\n    input x : f32[T]\n    output y : f32[T] = x\n}\n");
+    let wrong: &[&[&str]] = &[
+        &[],
+        &["frobnicate"],
+        &["check"],
+        &["check", "--colour", "a.moe"],
+        &["opt", "a.moe", "--emit", "llvm"],
+        &["opt", "a.moe", "--numerics", "sloppy"],
+        &["opt", "a.moe", "--target", "z80"],
+        &["opt", "a.moe", "--set", "H"],
+        &["run", "a.moe", "--threads", "0"],
+        &["run", "a.moe", "--threads", "-1"],
+        &["run", "a.moe", "--threads", "99999"],
+        &["run", "a.moe", "--tokens", "many"],
+        &["run", "a.moe", "--engine", "gpu"],
+        &["run"],
+    ];
+    for arguments in wrong {
+        let ended = folder.moec(arguments).expect(2);
+        assert!(!ended.err.is_empty() && ended.out.is_empty(), "{arguments:?}");
+    }
+    folder.moec(&["check", "gone.moe"]).refused(&["gone.moe"]);
+    folder.moec(&["check", "."]).refused(&[]);
+    folder.moec(&["run", "a.moe", "--set", "H=3"]).refused(&["bad-override"]);
+    folder.moec(&["test", "gone"]).refused(&["gone"]);
+    folder.moec(&["explain", "no-such-code"]).refused(&["no-such-code"]);
+}
+
+#[test]
+fn ir_that_is_none() {
+    let folder = Folder::new();
+    for text in [
+        "",
+        "module",
+        "module m {",
+        "module m {\n %0 = frob : f32\n}\n",
+        "\u{0}",
+        "module m {\n dim T\n dim T\n}\n",
+    ] {
+        folder.write("a.moir", text);
+        folder.moec(&["check", "a.moir"]).refused(&["a.moir"]);
+        folder.moec(&["opt", "a.moir"]).refused(&["a.moir"]);
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_fault() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_moec"))
+        .args(["opt", &example("granite.moe"), "--emit", "clif"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+    assert_eq!(ended.status.code(), Some(0));
+}

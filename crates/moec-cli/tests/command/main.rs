@@ -1,0 +1,8 @@
+//! The command from outside: what it prints, its exit codes, and what it leaves on disk.
+
+mod bad_input;
+mod bad_weights;
+mod moec;
+mod output;
+mod running;
+mod text;
