@@ -4,7 +4,8 @@
 //! - `manifests`: the import law, one room per library, inherited lints and versions
 //! - `sources`: module heads, where `unsafe`, files, clocks and printing may be, allowed
 //!   attributes, length
-//! - `texts`: white space, leftover notes, links that lead nowhere, orphaned snapshots
+//! - `texts`: white space, leftover notes, links and paths that lead nowhere,
+//!   orphaned snapshots
 //! - `licences`: what the dependencies ask of those who ship us
 //!
 //! The test at the end runs them all on this repository, so `cargo test` fails where a rule is

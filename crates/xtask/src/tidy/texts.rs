@@ -1,4 +1,4 @@
-//! Rules for every text file: white space, leftover notes, links, snapshots.
+//! Rules for every text file: white space, leftover notes, links and paths, snapshots.
 
 use std::path::Path;
 
@@ -18,6 +18,7 @@ pub(super) fn check(root: &Path, tree: &[TreeFile]) -> Vec<Finding> {
         }
         if file.path.ends_with(".md") {
             check_links(root, file, &mut findings);
+            check_paths(root, file, &mut findings);
         }
         if file.path.ends_with(".snap") {
             check_snapshot(file, tree, &mut findings);
@@ -52,6 +53,23 @@ fn check_links(root: &Path, file: &TreeFile, findings: &mut Vec<Finding>) {
             let is_elsewhere = target.is_empty() || target.contains("://") || target.starts_with("mailto:");
             if !is_elsewhere && !folder.join(target).exists() {
                 findings.push(file.finding(index + 1, format!("the link `{target}` leads nowhere")));
+            }
+        }
+    }
+}
+
+/// Where a path of the repository begins, in the text of a page.
+const FOLDERS: [&str; 6] = [".ci/", "crates/", "docs/", "examples/", "ir-specs/", "tests/"];
+
+/// Paths that a page names as code are there. One with a placeholder, in capitals or with a star, is
+/// left alone.
+fn check_paths(root: &Path, file: &TreeFile, findings: &mut Vec<Finding>) {
+    for (index, line) in outside_fences(&file.text) {
+        for code in line.split('`').skip(1).step_by(2) {
+            let is_path = FOLDERS.iter().any(|folder| code.starts_with(folder))
+                && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "/._-".contains(c));
+            if is_path && !root.join(code).exists() {
+                findings.push(file.finding(index + 1, format!("`{code}` is not there")));
             }
         }
     }
@@ -112,6 +130,13 @@ mod tests {
     fn links_lead_somewhere() {
         let page = "[a](gone.md#x) [b](https://x.org) [c](#here)\n```\n[d](code.md)\n```\n";
         assert_eq!(findings(&[file("docs/a.md", page)]), ["docs/a.md:1: the link `gone.md` leads nowhere"]);
+    }
+
+    #[test]
+    fn paths_are_there() {
+        let page =
+            "`crates/gone.rs` crates/a `crates/FAMILY.rs` `tests/*.moir`\n```\n`docs/x`\n```\n`cargo test`\n";
+        assert_eq!(findings(&[file("docs/a.md", page)]), ["docs/a.md:1: `crates/gone.rs` is not there"]);
     }
 
     #[test]
