@@ -35,9 +35,10 @@ enum Engine {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Tensors in files are named as in the source. Inputs and weights that no file has are random numbers that
-follow from the seed; the report names them. The program's result is compared with the interpreter's on a
-few rows (on all of it if its rows depend on each other), unless that would take too long.
+Tensors in files are named as in the source. Inputs and weights that no file has are random
+numbers that follow from the seed; the report names them. The result is compared with the
+interpreter's on a few rows (on all of it if its rows depend on each other), unless that would
+take too long.
 
 Examples:
   moec run model.moe
