@@ -1,11 +1,12 @@
 //! `moec run`: compiles a source, runs it, compares with the interpreter, and says what it did.
 //!
 //! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
-//! calls, `verify` holds the result against the interpreter, `report` is what is said of it all.
+//! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all.
 
 mod engine;
 mod inputs;
 mod report;
+mod sample;
 mod verify;
 mod weights;
 
