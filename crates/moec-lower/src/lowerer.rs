@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moec_diag::{Code, Diagnostic, Span, codes, nearest};
-use moec_ir::{Attr, Attrs, DType, Dim, DimTable, IrError, Op, ValueId};
+use moec_ir::{Attr, Attrs, DType, Dim, DimTable, IrError, Op, SizeSum, ValueId};
 use moec_syntax::ast;
 
-use crate::axis::{Axis, SizeSum};
+use crate::axis::Axis;
 use crate::emit::Emitter;
 use crate::function::Functions;
 use crate::value::{Hidden, Tensor, Value};
