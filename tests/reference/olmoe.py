@@ -55,6 +55,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moec", required=True, help="the moec binary")
     parser.add_argument("--threads", default="2")
+    parser.add_argument("--only", nargs="*", default=[], metavar="WEIGHTS:TOKENS", help="such as skewed:64")
     args = parser.parse_args()
 
     config = OlmoeConfig()
@@ -69,15 +70,18 @@ def main():
         save_file(on_disk(module, config), folder / "weights.safetensors")
         skewed = dict(on_disk(module, config))
         gate = skewed["model.layers.0.mlp.gate.weight"]
-        # Experts 3, 11, .. 59 win for every token whose first feature is one.
-        gate[:, 0] = torch.where(torch.arange(64) % 8 == 3, 40.0, -40.0)
+        # All tokens share a direction, and the router follows it: experts 3, 11, .. 59 always win.
+        shared = torch.randn(config.hidden_size, generator=generator)
+        shared /= shared.norm()
+        gate += torch.where(torch.arange(64) % 8 == 3, 1.0, -1.0).unsqueeze(1) * shared
         save_file(skewed, folder / "skewed.safetensors")
 
+        only = [case.split(":") for case in args.only]
         cases = [("weights", t) for t in (1, 7, 64, 1000)] + [("skewed", 64), ("skewed", 1)]
-        for weights, tokens in cases:
+        for weights, tokens in [(w, int(t)) for w, t in only] or cases:
             x = torch.randn(tokens, config.hidden_size, generator=generator)
             if weights == "skewed":
-                x[:, 0] = 1.0
+                x += 8 * shared
                 module.gate.weight.copy_(gate)
             save_file({"x": x}, folder / "input.safetensors")
             expected = module.double()(x.double().unsqueeze(0))
@@ -92,9 +96,10 @@ def main():
             )
             found = load_file(folder / "output.safetensors")["y"].double()
             error = ((found - expected).abs().max() / expected.abs().max()).item()
+            experts = torch.nn.functional.linear(x, module.gate.weight).topk(8).indices.unique().numel()
             verdict = "ok" if error <= LIMIT else "FAILED"
             failed |= error > LIMIT
-            print(f"{weights:8} T={tokens:<5} largest difference {error:.2e} of the output's scale  {verdict}")
+            print(f"{weights:8} T={tokens:<5} experts {experts:<3} largest difference {error:.2e} of the output's scale  {verdict}")
     sys.exit(1 if failed else 0)
 
 
