@@ -212,7 +212,7 @@ impl<'a> Lowerer<'a> {
             name.used = true;
             return Ok(name.binding.clone());
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
             return Err(Failed);
         }
         let message = format!("`{text}` is not declared");
@@ -231,7 +231,7 @@ impl<'a> Lowerer<'a> {
             dim.used = true;
             return dim.axis.clone().ok_or(Failed);
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
             return Err(Failed);
         }
         let message = format!("the dim `{text}` is not declared");
