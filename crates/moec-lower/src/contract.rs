@@ -223,7 +223,9 @@ impl Lowerer<'_> {
             }
         };
         if groups.len() != tensors.len() || tensors.is_empty() {
-            let message = format!("{} groups of letters for {} tensors", groups.len(), tensors.len());
+            let plural = |n: usize, one: &str, more: &str| format!("{n} {}", if n == 1 { one } else { more });
+            let groups = plural(groups.len(), "group of letters", "groups of letters");
+            let message = format!("{groups} for {}", plural(tensors.len(), "tensor", "tensors"));
             return Err(self.fail(&codes::BAD_EINSUM, message, text.span, "one group for each tensor"));
         }
         let mut named: Vec<(u8, Axis)> = Vec::new();

@@ -54,7 +54,13 @@ impl<'a> Lowerer<'a> {
             }
             _ => {
                 let message = format!("`{}` is not of element type {dtype}", self.text(span));
-                return Err(self.fail(&codes::ELEMENT_TYPE, message, span, format!("expected {dtype}")));
+                let mut diagnostic =
+                    Diagnostic::error(&codes::ELEMENT_TYPE, message).label(span, format!("expected {dtype}"));
+                if dtype == DType::I32 {
+                    diagnostic =
+                        diagnostic.help("to compute in floats, convert the other side with `f32(..)`");
+                }
+                return Err(self.report(diagnostic));
             }
         };
         let ty = TensorType::new(dtype, self.shape(hidden, axes));

@@ -5,7 +5,7 @@ use moec_ir::{DType, Op};
 use moec_syntax::ast::{BinaryOp, Relation};
 
 use crate::axis::{self, Axis};
-use crate::lowerer::{Check, Failed, Lowerer};
+use crate::lowerer::{Binding, Check, Failed, Lowerer, NameKind};
 use crate::value::{Hidden, Literal, Operand, Tensor, Value};
 
 /// The axes of the result of an element-wise operation.
@@ -311,7 +311,14 @@ impl Lowerer<'_> {
         let wanted = [a.axes.as_slice(), &only_b].concat();
         let one =
             [(a, &a_text), (b, &b_text)].into_iter().find(|(t, _)| t.axes.iter().any(|x| x.name().is(1)));
+        let weighed = match (what, &only_a[..], &only_b[..]) {
+            ("`*`", [expert], [_]) => self
+                .weighed_experts((a, &a_text), expert, b)
+                .or_else(|| self.weighed_experts((b, &b_text), only_b.first()?, a)),
+            _ => None,
+        };
         let help = match (what, einsum_letters(&wanted)) {
+            _ if weighed.is_some() => weighed.unwrap_or_default(),
             _ if one.is_some() => {
                 one.map_or(String::new(), |(_, text)| format!("to drop that axis: `{text}[1 = 0]`"))
             }
@@ -329,6 +336,45 @@ impl Lowerer<'_> {
             _ => format!("to repeat `{a_text}`: `expand({a_text}, [{}])`", axis::list(&wanted)),
         };
         self.report(diagnostic.help(help))
+    }
+
+    /// How to weigh the outputs of experts by `gate`, which has the axis `expert`, if `out` looks like the output of
+    /// one: there is a weight for each expert, and an input for it.
+    fn weighed_experts(&self, gate: (&Tensor, &str), expert: &Axis, out: &Tensor) -> Option<String> {
+        let (last, lead) = out.axes.split_last()?;
+        if !(gate.0.hidden.is_empty() && out.hidden.is_empty() && expert.name().symbols().len() == 1) {
+            return None;
+        }
+        let tensors = |kinds: &'static [NameKind]| {
+            self.frame.names.iter().filter_map(move |name| match &name.binding {
+                Binding::Value(Some(Value::Tensor(tensor))) if kinds.contains(&name.kind) => {
+                    Some((name.text.as_str(), tensor))
+                }
+                _ => None,
+            })
+        };
+        let product = tensors(&[NameKind::Weight, NameKind::Formal]).find_map(|(weight, tensor)| {
+            let mut left = tensor.axes.clone();
+            left.remove(left.iter().position(|axis| axis == expert)?);
+            let (inner, turn) = match &left[..] {
+                [rows, columns] if columns == last && rows != last => (rows, ""),
+                [rows, columns] if rows == last && columns != last => (columns, ".T"),
+                _ => return None,
+            };
+            let wanted = [lead, std::slice::from_ref(inner)].concat();
+            let fits = |(_, x): &(&str, &Tensor)| x.axes == wanted && x.hidden.is_empty();
+            let (x, _) = tensors(&[NameKind::Input, NameKind::Formal, NameKind::Let]).find(fits)?;
+            Some((x, weight, turn))
+        });
+        let (x, weight, turn) = product?;
+        let free = |name: &String| self.frame.names.iter().all(|known| known.text != *name);
+        let index =
+            [expert.to_string().to_ascii_lowercase(), "e".into(), "i".into()].into_iter().find(free)?;
+        let is_word = gate.1.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let gate = if is_word { gate.1.to_owned() } else { format!("({})", gate.1) };
+        Some(format!(
+            "to weigh expert outputs, index both: `sum {index} over {expert} {{ {gate}[{index}] * ({x} @ {weight}[{index}]{turn}) }}`"
+        ))
     }
 
     /// Reports that `tensor` has an axis twice where one of the two must be chosen.

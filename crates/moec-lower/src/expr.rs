@@ -203,6 +203,9 @@ impl Lowerer<'_> {
             order.swap(rank - 2, rank - 1);
             diagnostic = diagnostic
                 .help(format!("`transpose({}, {order:?})` swaps the last two", self.text(base.span)));
+        } else {
+            diagnostic = diagnostic
+                .help(format!("`{}` has no two axes to swap: leave `.T` out", self.text(base.span)));
         }
         Err(self.report(diagnostic))
     }

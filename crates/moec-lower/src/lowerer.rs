@@ -71,6 +71,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) names: Vec<Name>,
     /// Names that were used and are not declared: each is reported once.
     pub(crate) unknown: BTreeSet<String>,
+    /// Names of lets and outputs that were not reached yet.
+    pub(crate) later: Vec<ast::Ident>,
     /// Dims that are sums of others, expanded, for finding the name of a sum.
     pub(crate) sums: BTreeMap<Arc<str>, SizeSum>,
 }
@@ -217,7 +219,14 @@ impl<'a> Lowerer<'a> {
         }
         let message = format!("`{text}` is not declared");
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_NAME, message).label(span, "no such name");
-        if let Some(near) = near(text, self.frame.names.iter().map(|n| n.text.as_str())) {
+        let capital = self.frame.dims.iter().find(|dim| dim.text.eq_ignore_ascii_case(text));
+        if let Some(later) = self.frame.later.iter().find(|later| later.text == text) {
+            let place = if later.span.end <= span.start { "this is its own line" } else { "declared below" };
+            diagnostic = diagnostic.context(later.span, place);
+            diagnostic = diagnostic.note("a `let` or an output may use what stands above it");
+        } else if let Some(dim) = capital {
+            diagnostic = diagnostic.help(format!("did you mean the dim `{}`?", dim.text));
+        } else if let Some(near) = near(text, self.frame.names.iter().map(|n| n.text.as_str())) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         } else if self.functions.is_known(text) {
             diagnostic = diagnostic.note(format!("`{text}` is an operation or a function: call it"));
@@ -236,6 +245,12 @@ impl<'a> Lowerer<'a> {
         }
         let message = format!("the dim `{text}` is not declared");
         let mut diagnostic = Diagnostic::error(&codes::UNKNOWN_DIM, message).label(span, "no such dim");
+        let small = self.frame.names.iter().find(|name| name.text.eq_ignore_ascii_case(text));
+        let word = ["true", "false"].into_iter().find(|word| word.eq_ignore_ascii_case(text));
+        if let Some(small) = word.or(small.map(|name| name.text.as_str())) {
+            let diagnostic = diagnostic.help(format!("did you mean `{small}`?"));
+            return Err(self.report(diagnostic));
+        }
         diagnostic = match near(text, self.frame.dims.iter().map(|d| d.text.as_str())) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None if self.calls.is_empty() && self.emitter.sizes().is_some() => {

@@ -70,6 +70,12 @@ impl Lowerer<'_> {
     fn statements(&mut self, model: &ast::Model) -> Vec<(String, ValueId)> {
         let mut outputs = Vec::new();
         let mut any = false;
+        let names = model.members.iter().filter_map(|member| match &member.kind {
+            MemberKind::Let(statement) => Some(statement.name.clone()),
+            MemberKind::Output(output) => Some(output.name.clone()),
+            _ => None,
+        });
+        self.frame.later = names.collect();
         for member in &model.members {
             match &member.kind {
                 MemberKind::Let(statement) => self.let_statement(statement),

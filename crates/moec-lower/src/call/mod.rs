@@ -141,6 +141,40 @@ pub(crate) fn is_operation(name: &str) -> bool {
     name == "einsum" || find(name).is_some()
 }
 
+/// What is written here for a name that other array languages have.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "arange" | "range" => "`iota(T)` counts along an axis",
+        "cat" | "concatenate" | "vstack" | "hstack" => "`concat(a, b, axis 0)`",
+        "clip" => "`clamp(x, low, high)`",
+        "relu6" => "`clamp(x, 0, 6)`",
+        "pow" | "power" => "`square(x)`, or a product",
+        "float" | "float32" | "f64" | "float64" | "double" => "`f32(x)`; there is no wider element type",
+        "bfloat16" => "`bf16(x)`",
+        "float16" | "half" => "`f16(x)`",
+        "int" | "int32" | "long" | "i64" | "int64" => "`i32(x)`",
+        "ones" | "full" | "full_like" | "ones_like" => "a number fits any shape: `zeros(f32[T, H]) + 1`",
+        "zeros_like" | "empty" => "`zeros(f32[T, H])`",
+        "matmul" | "dot" | "mm" | "bmm" => "`x @ w`",
+        "mul" | "multiply" => "`x * y`",
+        "add" => "`x + y`",
+        "prod" => "`exp(sum(log(x), over E))` for what is positive",
+        "map" => "a fold: `map e over E { .. }`",
+        "view" | "flatten" | "unflatten" => "`reshape(x, [T, H])`",
+        "permute" | "swapaxes" | "moveaxis" => "`transpose(x, [1, 0])`",
+        "squeeze" => "an axis of size 1 goes away with `x[1 = 0]`",
+        "unsqueeze" | "expand_dims" | "repeat" | "tile" | "broadcast_to" | "repeat_interleave" => {
+            "`expand(x, [T, K, H])`; element-wise operations match axes by name and need no such step"
+        }
+        "stack" => "reshape each to have the new axis, then `concat(a, b, axis 0)`",
+        "topk" => "`top_k(x, K, over E).mask`",
+        "argmin" => "`argmax(-x, over E)`",
+        "sort" => "`top_k(x, E, over E).value` sorts from the largest",
+        "take" | "take_along_axis" | "index_select" => "`x[E = index]`, or `gather(x, index, axis 0)`",
+        _ => return None,
+    })
+}
+
 impl Lowerer<'_> {
     /// `name(args)`
     pub(crate) fn call(&mut self, callee: &ast::Ident, args: &[Arg], span: Span) -> Check<Value> {
@@ -162,7 +196,9 @@ impl Lowerer<'_> {
         let mut diagnostic =
             Diagnostic::error(&codes::UNKNOWN_FUNCTION, message).label(callee.span, "not known");
         let known = ROWS.iter().map(|r| r.name).chain(["einsum"]).chain(functions.by_name.keys().copied());
-        if let Some(near) = nearest(&callee.text, known) {
+        if let Some(help) = elsewhere(&callee.text) {
+            diagnostic = diagnostic.help(help);
+        } else if let Some(near) = nearest(&callee.text, known) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         }
         Err(self.report(diagnostic))
@@ -202,6 +238,14 @@ impl Lowerer<'_> {
             return Err(self.wrong(row, span, format!("{} of {least} values", call.values.len())));
         }
         if let Some(extra) = call.values.get(most) {
+            if let ("max" | "min", [_, _]) = (row.name, &call.values[..]) {
+                let message = format!("`{}` finds the largest or smallest along an axis", row.name);
+                let pair = self.text(call.values[0].span.to(extra.span));
+                let diagnostic = Diagnostic::error(&codes::WRONG_ARGUMENTS, message)
+                    .label(extra.span, "one value too many")
+                    .help(format!("of two values it is `{}imum({pair})`", row.name));
+                return Err(self.report(diagnostic));
+            }
             return Err(self.wrong(row, extra.span, "one value too many"));
         }
         let mono_count = match &call.over {
@@ -250,13 +294,15 @@ impl Lowerer<'_> {
             None if call.row.axes == Axes::Any => Ok((0..rank).collect()),
             None if rank == 1 => Ok(vec![0]),
             None => {
+                let call_text = self.text(call.span);
+                let call_text = call_text.strip_suffix(')').unwrap_or(&call_text);
                 let first = tensor.axes.last().map_or("E".to_owned(), |axis| axis.to_string());
                 let diagnostic = Diagnostic::error(
                     &codes::WRONG_ARGUMENTS,
                     format!("`{}` needs to know its axis", call.row.name),
                 )
                 .label(base, tensor.type_text())
-                .help(format!("`{}({}, over {first})`", call.row.name, self.text(base)));
+                .help(format!("`{}, over {first})`", call_text.trim_end_matches([',', ' '])));
                 Err(self.report(diagnostic))
             }
             Some((AxisList::Axis(n), span)) => {

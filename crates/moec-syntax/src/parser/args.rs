@@ -18,6 +18,13 @@ impl Parser<'_> {
                 self.bump();
                 ArgKind::Axis(self.axis_number()?)
             }
+            TokenKind::DimName if self.peek(1).kind == TokenKind::Equals => {
+                let word = self.slice(token.span).to_owned();
+                let message = format!("`{word}` is a dim, not the name of an argument");
+                let diagnostic = Diagnostic::error(&codes::NAME_CASE, message).label(token.span, "");
+                return Err(self
+                    .report(diagnostic.help("leave out what stands up to `=`: a size is given by itself")));
+            }
             TokenKind::Name if self.peek(1).kind == TokenKind::Equals => {
                 let name = self.bump();
                 let name = self.ident(name);

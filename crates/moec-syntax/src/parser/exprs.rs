@@ -203,7 +203,13 @@ impl Parser<'_> {
                     self.bump();
                     ExprKind::Transpose(Box::new(base))
                 } else {
+                    if matches!(base.kind, ExprKind::Number(_)) {
+                        return Err(self.no_fraction(start));
+                    }
                     let field = self.expect(TokenKind::Name, "a field or `T`")?;
+                    if self.sees(TokenKind::LeftParen) && !self.next().newline {
+                        return Err(self.no_method(start, field.span));
+                    }
                     ExprKind::Field { base: Box::new(base), field: self.ident(field) }
                 }
             } else {
@@ -213,6 +219,26 @@ impl Parser<'_> {
             self.grow(tall_base.max(self.height), span)?;
             base = Expr::new(kind, span);
         }
+    }
+
+    /// `1.`
+    fn no_fraction(&mut self, number: Span) -> Failed {
+        let span = self.since(number);
+        let text = self.slice(number).to_owned();
+        let diagnostic = Diagnostic::error(&codes::BAD_NUMBER, format!("`{text}.` is not a number"));
+        self.report_at(self.at - 1, diagnostic.label(span, "").help(format!("write `{text}.0`")))
+    }
+
+    /// `x.mean(..)` and `torch.relu(..)`
+    fn no_method(&mut self, base: Span, name: Span) -> Failed {
+        let (base, name_text) = (self.slice(base), self.slice(name));
+        let module = ["torch", "F", "nn", "np", "jnp", "jax", "tf", "math"].contains(&base);
+        let help = match module || base.len() > 40 || base.contains('\n') {
+            true => format!("operations are called by name: `{name_text}(..)`"),
+            false => format!("operations are called by name: `{name_text}({base}, ..)`"),
+        };
+        let diagnostic = Diagnostic::error(&codes::UNEXPECTED_TOKEN, "there are no methods and no modules");
+        self.report_at(self.at - 1, diagnostic.label(name, "not a field of anything").help(help))
     }
 
     fn primary(&mut self) -> Parsed<Expr> {
@@ -342,6 +368,11 @@ impl Parser<'_> {
             }
             TokenKind::Name | TokenKind::DimName if !next.newline => match FoldOp::from_name(&callee.text) {
                 Some(op) => ExprKind::Fold(self.fold(op, token.span)?),
+                None if callee.text == "for" => {
+                    let diagnostic = Diagnostic::error(&codes::UNEXPECTED_TOKEN, "there is no `for`");
+                    let help = "an index runs over an axis in `sum e over E { .. }`, `map` and `concat`";
+                    return Err(self.report_at(self.at - 1, diagnostic.label(token.span, "").help(help)));
+                }
                 None if self.peek(1).kind == TokenKind::Over => return Err(self.no_fold(&callee)),
                 None => ExprKind::Name(callee.text),
             },

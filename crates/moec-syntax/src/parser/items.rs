@@ -15,8 +15,8 @@ impl Parser<'_> {
             let from = self.at;
             let doc = self.doc();
             let item = match self.kind() {
-                TokenKind::Model => self.model(doc).map(Item::Model),
-                TokenKind::Fn => self.function(doc).map(Item::Fn),
+                TokenKind::Model => self.model(doc).map(|model| Some(Item::Model(model))),
+                TokenKind::Fn => self.function(doc).map(|function| function.map(Item::Fn)),
                 _ => {
                     // A member or stray words: reported where they start, skipped up to the next item.
                     let failed = self.unexpected("`model` or `fn`");
@@ -27,7 +27,7 @@ impl Parser<'_> {
                 }
             };
             match item {
-                Ok(item) => items.push(item),
+                Ok(item) => items.extend(item),
                 Err(_) => self.skip_item(from),
             }
         }
@@ -283,7 +283,8 @@ impl Parser<'_> {
         Ok(Let { name, ty, value, span: self.since(start) })
     }
 
-    fn function(&mut self, doc: Option<String>) -> Parsed<Fn> {
+    /// None if its parameters could not be read, so that no call can be checked against them.
+    fn function(&mut self, doc: Option<String>) -> Parsed<Option<Fn>> {
         let start = self.bump().span;
         self.in_fn = true;
         let name = self.value_name("the name of the function")?;
@@ -294,8 +295,7 @@ impl Parser<'_> {
         self.expect(TokenKind::Arrow, "`->` and the type of the result")?;
         let result = self.ty()?;
         let body = self.block()?;
-        let params = params.ok_or(Failed)?;
-        Ok(Fn { doc, name, params, result, body, span: self.since(start) })
+        Ok(params.map(|params| Fn { doc, name, params, result, body, span: self.since(start) }))
     }
 
     fn fn_param(&mut self) -> Parsed<FnParam> {

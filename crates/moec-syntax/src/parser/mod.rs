@@ -182,8 +182,10 @@ impl Parser<'_> {
     fn unexpected(&mut self, what: &str) -> Failed {
         let next = self.next();
         // What was skipped was reported when it was skipped; a bracket of no length when it was found missing.
-        let silent =
-            next.kind == TokenKind::Skipped || (next.kind.is_closer() && next.span.start == next.span.end);
+        let behind_skipped = !next.breaks && self.follows(TokenKind::Skipped);
+        let silent = next.kind == TokenKind::Skipped
+            || behind_skipped
+            || (next.kind.is_closer() && next.span.start == next.span.end);
         if silent || self.sink.is_full() {
             return Failed;
         }
@@ -208,12 +210,41 @@ impl Parser<'_> {
                 .help(format!("a {found} that calls or indexes stands on the line of what it follows")),
             TokenKind::EqualEqual if what.contains("`=`") => diagnostic.help("`=` defines, `==` compares"),
             TokenKind::Equals => diagnostic.help("to compare, write `==`"),
-            kind if kind.is_keyword() => {
+            TokenKind::Over | TokenKind::Axis if what.starts_with("`,`") => {
+                diagnostic.help(format!("put a comma before {found}"))
+            }
+            TokenKind::Where if what == "an expression" => {
+                diagnostic.help("its form is `x where mask else 0`")
+            }
+            TokenKind::Dim if self.peek(1).kind == TokenKind::Equals => {
+                diagnostic.help("axes are given as `over E` or as `axis 1`")
+            }
+            TokenKind::Star if what == "an expression" && self.follows(TokenKind::Star) => {
+                diagnostic.help("a power is a product, or `square(x)`")
+            }
+            TokenKind::Dot if what == "an expression" => {
+                diagnostic.help("a number starts with a digit: `0.5`")
+            }
+            TokenKind::Colon | TokenKind::DotDot if what == "an expression" => {
+                diagnostic.help("axes have names, and those not named stay whole: `x[H = 0]`, `x[H = 0..2]`")
+            }
+            TokenKind::Name if what.starts_with("`over`") && self.slice(next.span) == "in" => {
+                diagnostic.help("an index runs `over` an axis: `sum e over E { .. }`")
+            }
+            TokenKind::Name if self.slice(next.span) == "if" => {
+                diagnostic.help("a choice is written `x where mask else 0`")
+            }
+            kind if kind.is_keyword() && (what == "an expression" || what.contains("name")) => {
                 diagnostic.note(format!("{found} is a keyword and cannot be a name"))
             }
             _ => diagnostic,
         };
         self.report(diagnostic)
+    }
+
+    /// Whether the token that was read last is this.
+    fn follows(&self, kind: TokenKind) -> bool {
+        self.at.checked_sub(1).is_some_and(|last| self.layout.tokens[last].kind == kind)
     }
 
     fn leading_minus(&mut self) -> Failed {
