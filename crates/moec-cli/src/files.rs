@@ -36,6 +36,9 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {
         // The file itself, where the path is a link to it.
         let file = std::fs::canonicalize(path)?;
+        if !std::fs::metadata(&file)?.is_file() {
+            return Err(std::io::Error::other("not a regular file"));
+        }
         let folder = file.parent().unwrap_or(Path::new("."));
         let mut new = tempfile::Builder::new().prefix(".moec-").suffix(".tmp").tempfile_in(folder)?;
         new.write_all(text.as_bytes())?;

@@ -99,6 +99,27 @@ fn inputs_that_are_not_finite() {
     assert!(ended.out.contains("NaN"), "{}", ended.out);
 }
 
+/// Replacing what is no file would take a device away from the whole machine.
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_never_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    let folder = folder();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path("socket")).unwrap();
+    symlink("socket", folder.path("to_socket")).unwrap();
+    folder.write("old.safetensors", "old");
+    symlink("old.safetensors", folder.path("to_file")).unwrap();
+    for path in ["socket", "to_socket"] {
+        folder.moec(&["run", "a.moe", "--output", path]).refused(&["cannot write"]);
+    }
+    assert!(folder.path("socket").symlink_metadata().unwrap().file_type().is_socket());
+    folder.moec(&["run", "a.moe", "--output", "to_file"]).expect(0);
+    assert!(folder.path("to_file").symlink_metadata().unwrap().is_symlink());
+    assert!(std::fs::metadata(folder.path("old.safetensors")).unwrap().len() > 3);
+    assert_eq!(folder.names(), ["a.moe", "old.safetensors", "socket", "to_file", "to_socket"]);
+}
+
 #[test]
 fn outputs_that_cannot_be_written() {
     let folder = folder();

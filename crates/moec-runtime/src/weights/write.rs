@@ -1,7 +1,7 @@
 //! Writes safetensors files whole or not at all.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use moec_ir::DType;
@@ -14,7 +14,8 @@ use super::WeightError;
 pub type NamedTensor<'a> = (&'a str, DType, &'a [u64], &'a [u8]);
 
 /// Writes the tensors to a file beside `path` that then takes its name: `path` holds the old
-/// content or the new, never a part.
+/// content or the new, never a part. Where `path` is a link, that is the file it leads to. What is no regular file, such
+/// as a device or a pipe, is written to and never replaced.
 ///
 /// Two tensors of one name, and bytes that do not fit the shape, are refused.
 pub fn write_safetensors(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<(), WeightError> {
@@ -36,6 +37,12 @@ fn write(path: &Path, tensors: &[NamedTensor<'_>]) -> io::Result<()> {
     }
     let views = tensors.iter().map(|&(name, dtype, shape, bytes)| (name, Elements::new(dtype, shape, bytes)));
 
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        let mut place = std::fs::OpenOptions::new().write(true).open(path)?;
+        let content = safetensors::serialize(views, None).map_err(io::Error::other)?;
+        return place.write_all(&content);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary =
         tempfile::Builder::new().prefix(".moec-").suffix(".tmp").tempfile_in(folder)?.into_temp_path();
