@@ -1,10 +1,28 @@
 //! How a diagnostic looks on a terminal. The only user of `annotate-snippets`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::{Diagnostic, Severity, SourceFile, Span};
+
+/// Messages quote the text, which may be long: no more than this of one is shown.
+const MOST_CHARACTERS: usize = 600;
+
+/// A line longer than this shows the first of its labels only, and no more of that than fits.
+const LONG_LINE: usize = 2_000;
+
+/// `text` with its middle left out, if it is long.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= MOST_CHARACTERS {
+        return Cow::Borrowed(text);
+    }
+    let head: String = text.chars().take(MOST_CHARACTERS / 2).collect();
+    let tail: String = text.chars().skip(count - MOST_CHARACTERS / 2).collect();
+    Cow::Owned(format!("{head}..{tail}"))
+}
 
 /// The text of one diagnostic: head line, marked source lines, notes, help. Ends without a newline.
 /// `width` is the number of columns to keep to where source lines must be cut.
@@ -13,22 +31,31 @@ pub fn render(diagnostic: &Diagnostic, file: &SourceFile, color: bool, width: us
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.slug()));
+    let message = shortened(&diagnostic.message);
+    let mut group = Group::with_title(level.primary_title(message).id(diagnostic.slug()));
     if let Some(window) = window(diagnostic, &file.text) {
-        let annotations = diagnostic.labels.iter().map(|label| {
+        // Line ends of Windows become blanks, which take the same room and are not seen.
+        let lines = file.text[window.clone()].replace('\r', " ");
+        let long = lines.lines().any(|line| line.len() > LONG_LINE);
+        let shown = diagnostic.labels.iter().take(if long { 1 } else { usize::MAX });
+        let annotations = shown.map(|label| {
             let kind = if label.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let place = clamp(label.span, &file.text);
-            kind.span(place.start - window.start..place.end - window.start).label(label.text.as_str())
+            let mut span = label.span;
+            if long {
+                span.end = span.end.min(span.start.saturating_add(width as u32 / 2));
+            }
+            let place = clamp(span, &file.text);
+            kind.span(place.start - window.start..place.end - window.start).label(shortened(&label.text))
         });
         let line = file.text[..window.start].matches('\n').count() + 1;
-        let snippet = Snippet::source(&file.text[window.clone()]).line_start(line).path(file.name.as_str());
+        let snippet = Snippet::source(lines).line_start(line).path(file.name.as_str());
         group = group.element(snippet.annotations(annotations));
     }
     for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.message(note.as_str()));
+        group = group.element(Level::NOTE.message(shortened(note)));
     }
     for help in &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(shortened(help)));
     }
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     renderer.term_width(width).render(&[group])

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use crate::{Dim, DimExpr, DimKind, DimTable, Fact, SizeSum, Sizes};
 
+/// Facts are followed from this many sizes at most.
+const MOST_STEPS: usize = 100;
+
 impl DimTable {
     /// Whether `parts` are proved to add up to `total`: by value, by definitions or by a declared fact.
     pub fn adds_up(&self, parts: &[Dim], total: &Dim) -> bool {
@@ -49,7 +52,7 @@ impl DimTable {
         let mut reached = vec![DimExpr::Dim(a)];
         let b = DimExpr::Dim(b);
         let mut next = 0;
-        while next < reached.len() {
+        while next < reached.len().min(MOST_STEPS) {
             let from = reached[next].clone();
             next += 1;
             if covers(&b, &from, &known, &least) {
@@ -75,12 +78,14 @@ impl DimTable {
         let Ok(span) = size.times(&Dim::constant(step)) else { return false };
         let ends_at = |end: &Dim| self.adds_up(&[start.clone(), span.clone()], end);
         let sum = SizeSum::of(start).plus(&SizeSum::of(&span), 1).as_dim();
-        sum.is_some_and(|end| self.at_most(&end, whole))
-            || ends_at(whole)
-            || self.decls().iter().any(|decl| {
-                let end = Dim::symbol(&decl.name);
-                ends_at(&end) && self.at_most(&end, whole)
-            })
+        ends_at(whole)
+            || match sum {
+                Some(end) => self.at_most(&end, whole),
+                None => self.decls().iter().any(|decl| {
+                    let end = Dim::symbol(&decl.name);
+                    ends_at(&end) && self.at_most(&end, whole)
+                }),
+            }
     }
 
     /// For each symbol a number that it is never below.

@@ -87,6 +87,9 @@ pub(crate) struct ActiveCall {
     pub(crate) body_in_source: bool,
 }
 
+/// No more errors than this are kept for one model or function.
+const MOST_ERRORS: usize = 500;
+
 /// What was likely meant by a name; short names are near to everything.
 fn near<'n>(text: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if text.len() < 3 { None } else { nearest(text, names) }
@@ -148,10 +151,21 @@ impl<'a> Lowerer<'a> {
                 }
             }
         }
-        if !self.diagnostics.contains(&diagnostic) {
-            self.diagnostics.push(diagnostic);
+        if self.is_full() || self.diagnostics.contains(&diagnostic) {
+            return Failed;
+        }
+        self.diagnostics.push(diagnostic);
+        if self.is_full() {
+            let message = format!("stopped after {MOST_ERRORS} errors");
+            let stop = Diagnostic::error(&codes::TOO_MANY_ERRORS, message);
+            self.diagnostics.push(stop.help("cure the first ones: the rest may follow from them"));
         }
         Failed
+    }
+
+    /// Whether there are more errors than anyone reads, and looking for what was meant is of no use.
+    fn is_full(&self) -> bool {
+        self.diagnostics.iter().filter(|d| d.is_error()).count() >= MOST_ERRORS
     }
 
     /// Reports an error with one place.
@@ -214,7 +228,10 @@ impl<'a> Lowerer<'a> {
             name.used = true;
             return Ok(name.binding.clone());
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
+        if !self.frame.unknown.insert(text.into())
+            || self.functions.unread.may_declare(text)
+            || self.is_full()
+        {
             return Err(Failed);
         }
         let message = format!("`{text}` is not declared");
@@ -240,7 +257,10 @@ impl<'a> Lowerer<'a> {
             dim.used = true;
             return dim.axis.clone().ok_or(Failed);
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
+        if !self.frame.unknown.insert(text.into())
+            || self.functions.unread.may_declare(text)
+            || self.is_full()
+        {
             return Err(Failed);
         }
         let message = format!("the dim `{text}` is not declared");

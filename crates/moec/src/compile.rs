@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moec_codegen::{CodeKind, Compiled, Target};
-use moec_diag::{Diagnostic, SourceFile};
+use moec_diag::{Diagnostic, SourceFile, codes};
 use moec_ir::{Module, Sizes};
 use moec_lower::LoweredModel;
 use moec_opt::Numerics;
@@ -82,10 +82,13 @@ pub fn front(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Result
     watch(Stage::Lower);
     match (models.pop(), models.is_empty()) {
         (Some(model), true) => Ok(Checked { ir: model.module.clone(), model: Some(model), warnings }),
-        (None, _) => Err(CompileError::Options("the source has no model".to_owned())),
+        (None, _) => {
+            Err(CompileError::Source(vec![Diagnostic::error(&codes::NO_OUTPUT, "the source has no model")]))
+        }
         (Some(last), false) => {
             let names: Vec<&str> = models.iter().chain([&last]).map(|model| &*model.module.name).collect();
-            let message = format!("the source has the models {}: choose one", names.join(", "));
+            let message =
+                format!("the source has the models {}: choose one with `--model NAME`", names.join(", "));
             Err(CompileError::Options(message))
         }
     }

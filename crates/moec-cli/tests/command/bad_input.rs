@@ -17,6 +17,63 @@ fn garbage_of_ten_megabytes() {
 }
 
 #[test]
+fn long_lines_and_many_findings_are_not_printed_whole() {
+    let model = |body: &str| {
+        format!("model m {{\n    dim T\n    input x : f32[T]\n    output y : f32[T] = {body}\n}}\n")
+    };
+    let gap = " ".repeat(500_000);
+    for body in [
+        "x".repeat(2_000_000),
+        "x + ".repeat(300_000) + "z",
+        format!("x + {gap} zz"),
+        format!("x @ x{gap} * q"),
+    ] {
+        let ended = check(model(&body)).expect(1);
+        assert!(ended.err.len() < 4_000, "{}", ended.err.len());
+    }
+    let lines: String = (0..20_000).map(|i| format!("    let a{i} = x + q{i}\n")).collect();
+    let text = model("x").replace("    output", &format!("{lines}    output"));
+    let ended = check(text).expect(1);
+    assert!(ended.err.len() < 40_000, "{}", ended.err.len());
+}
+
+#[test]
+fn facts_in_a_long_chain() {
+    let mut text = String::from("model m {\n    dim D0\n    input x0 : f32[D0]\n");
+    for i in 1..1_000 {
+        text += &format!("    dim D{i}\n    fact D{} <= D{i}\n    input x{i} : f32[D{i}]\n", i - 1);
+    }
+    check(text + "    output y : f32[D0] = x0 + x999[D999 = 0..D0]\n}\n").refused(&["size-not-proved"]);
+}
+
+#[test]
+fn line_ends_of_windows_and_byte_order_marks() {
+    let text = "model m {\n    dim T, H = 2\n    input x : f32[T, H]\n    output y : f32[T, H] = x @ x\n}\n";
+    let ended = check(text.replace('\n', "\r\n")).expect(1);
+    assert!(!ended.err.contains('\u{240d}') && !ended.err.contains('\r'), "{}", ended.err);
+    let good = text.replace("x @ x", "x");
+    let folder = Folder::with("a.moe", format!("\u{feff}{}", good.replace('\n', "\r\n")));
+    folder.moec(&["check", "a.moe"]).expect(0);
+    folder.moec(&["fmt", "a.moe"]).expect(0);
+    folder.moec(&["fmt", "--check", "a.moe"]).expect(0);
+    assert!(!folder.read("a.moe").contains('\r'));
+}
+
+#[test]
+fn no_model_and_several() {
+    for text in ["", "// nothing\n", "\u{feff}"] {
+        let folder = Folder::with("a.moe", text);
+        folder.moec(&["check", "a.moe"]).expect(0);
+        folder.moec(&["run", "a.moe"]).refused(&["no model"]);
+        folder.moec(&["opt", "a.moe"]).refused(&["no model"]);
+    }
+    let one = "model a {\n    dim T\n    input x : f32[T]\n    output y : f32[T] = x\n}\n";
+    let folder = Folder::with("a.moe", format!("{one}{}", one.replace("model a", "model b")));
+    let ended = folder.moec(&["run", "a.moe"]).expect(2);
+    assert!(ended.err.contains("a, b") && ended.err.contains("--model"), "{}", ended.err);
+}
+
+#[test]
 fn deep_nesting() {
     for (open, close) in [("(", ")"), ("[", "]"), ("-(", ")"), ("silu(", ")"), ("not (", ")")] {
         let (open, close) = (open.repeat(10_000), close.repeat(10_000));

@@ -99,6 +99,18 @@ fn inputs_that_are_not_finite() {
     assert!(ended.out.contains("NaN"), "{}", ended.out);
 }
 
+#[test]
+fn weights_that_are_not_finite_are_not_compared() {
+    let folder = folder();
+    let values = [1.0, f32::NAN, 0.0, 0.0, f32::INFINITY, 0.0];
+    folder.write(
+        "w.safetensors",
+        safetensors(&[("w", "F32", &[3, 2], floats(values)), v("experts.0.v"), v("experts.1.v")]),
+    );
+    let ended = folder.moec(&["run", "a.moe", "--weights", "w.safetensors"]).expect(0);
+    assert!(ended.out.contains("`w` holds NaN"), "{}", ended.out);
+}
+
 /// Replacing what is no file would take a device away from the whole machine.
 #[cfg(unix)]
 #[test]
