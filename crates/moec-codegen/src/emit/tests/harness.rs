@@ -102,8 +102,13 @@ impl Builder {
 
     /// Runs the plan by reference: its fault and its buffers.
     pub(super) fn expected(&self, contents: &[Vec<u8>]) -> (bool, Vec<Vec<u8>>) {
-        let mut machine =
-            Machine { plan: &self.plan, sizes: self.sizes.clone(), buffers: contents.to_vec(), fault: false };
+        let mut machine = Machine {
+            plan: &self.plan,
+            sizes: self.sizes.clone(),
+            buffers: contents.to_vec(),
+            fault: false,
+            fma: self.target.fma(),
+        };
         for step in &self.plan.run {
             machine.step(&step.kernel);
             if machine.fault {
