@@ -11,8 +11,8 @@ use crate::terminal::Color;
 #[derive(Debug, Parser)]
 #[command(name = "moec", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// When to use colour
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    /// When to use colour; `auto` is on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN", display_order = 900)]
     pub(crate) color: Color,
 
     #[command(subcommand)]
@@ -21,9 +21,9 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  moec check examples/granite.moe          what is wrong with it
-  moec run examples/granite.moe            compile it, run it on random data, compare with the interpreter
-  moec opt examples/granite.moe            the optimised program
+  moec check examples/granite.moe       what is wrong with it
+  moec run examples/granite.moe         compile, run on random data, compare with the interpreter
+  moec opt examples/granite.moe         the optimised program
 
 Exit codes: 0 done; 1 the input was wrong; 2 usage; 101 a bug in moec.";
 

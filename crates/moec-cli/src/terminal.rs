@@ -7,14 +7,11 @@ use moec::diag::{Diagnostic, SourceFile, render};
 
 use crate::failure::Failure;
 
-/// When to use colour.
+/// When to use colour. `Auto`: on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set.
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

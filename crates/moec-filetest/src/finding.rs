@@ -87,12 +87,7 @@ fn show(diagnostic: &Diagnostic, file: &SourceFile) -> String {
 }
 
 /// What was announced and not found, and what was found and not announced.
-pub(crate) fn compare(
-    announced: &[Announced],
-    diagnostics: &[Diagnostic],
-    file: &SourceFile,
-    ignore_warnings: bool,
-) -> Vec<String> {
+pub(crate) fn compare(announced: &[Announced], diagnostics: &[Diagnostic], file: &SourceFile) -> Vec<String> {
     let mut open: Vec<&Diagnostic> = diagnostics.iter().collect();
     let mut failures = Vec::new();
     for directive in announced {
@@ -101,8 +96,9 @@ pub(crate) fn compare(
             None => failures.push(format!("announced, not found: {}", directive.show(file))),
         }
     }
-    let unexpected = open.into_iter().filter(|diagnostic| diagnostic.is_error() || !ignore_warnings);
-    failures.extend(unexpected.map(|diagnostic| format!("found, not announced: {}", show(diagnostic, file))));
+    failures.extend(
+        open.into_iter().map(|diagnostic| format!("found, not announced: {}", show(diagnostic, file))),
+    );
     failures
 }
 
@@ -125,10 +121,10 @@ mod tests {
         let file = SourceFile::new("a.moe", "aa\nbb\n");
         let found = [Diagnostic::error(&codes::SHAPE_MISMATCH, "no product").label(Span::new(3, 4), "b")];
         let good = announced("aa\nbb // error: [shape-mismatch] product\n").unwrap();
-        assert!(compare(&good, &found, &file, false).is_empty());
+        assert!(compare(&good, &found, &file).is_empty());
         let bad = announced("aa // error: [shape-mismatch]\nbb\n").unwrap();
         assert_eq!(
-            compare(&bad, &found, &file, false),
+            compare(&bad, &found, &file),
             [
                 "announced, not found: a.moe:1: error: [shape-mismatch]",
                 "found, not announced: a.moe:2:1: error: [shape-mismatch] no product"

@@ -20,18 +20,8 @@ pub struct Header {
     pub tokens: Option<u64>,
     /// How far compiled code may be off, relative to the output's scale; 1e-5 if not given.
     pub tolerance: Option<f64>,
-    /// `ignore` if warnings need not be announced.
-    pub warnings: Option<Warnings>,
     /// Further runs, as in `run:` lines.
     pub run: Vec<String>,
-}
-
-/// What becomes of warnings that are not announced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Warnings {
-    /// Nothing.
-    Ignore,
 }
 
 impl Header {

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! - **Header** ([`Header`]): `model` (which one, if there are several), `set` (values for params and sized dims),
-//!   `numerics`, `tokens`, `tolerance`, `warnings = "ignore"`.
+//!   `numerics`, `tokens`, `tolerance`, `run` (a list of further `run:` lines).
 //! - **`// error: [slug] text`** and **`// warning: [slug] text`** stand on the line they speak of, or alone on the
 //!   line before it. The message must contain `text`. A file gives exactly the findings it announces.
 //! - **`// run: T = 5, seed = 3`** gives the run-time dims values and random data. The source under the

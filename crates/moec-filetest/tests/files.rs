@@ -1,4 +1,5 @@
 //! Every test file of the tree, and the examples at small sizes. `MOEC_BLESS=1` rewrites expected blocks.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,5 +68,34 @@ fn files_are_in_the_one_style() {
         if path.extension().is_some_and(|ending| ending == "moe") {
             assert_eq!(moec::format(&text).unwrap(), text, "{}", path.display());
         }
+    }
+}
+
+/// Programs that are not what they say, and what is said of them.
+#[test]
+fn what_is_wrong_is_reported() {
+    let double = "model m {\n    dim T\n    input x : f32[T]\n\n    output y : f32[T] = x * 2\n}\n";
+    let cases = [
+        ("model m {\n", "found, not announced"),
+        (&format!("{double}// run: T = 3\n// error: [unknown-name]\n"), "announced, not found"),
+        (&format!("{double}// run: T = 3, fails = \"out of range\"\n"), "was to be refused"),
+        (&format!("{double}// run: N = 3\n"), "T has no value"),
+        (&format!("{double}// run: T = three\n"), "`run: T = three`"),
+        (&format!("{double}// expect optt:\n"), "no stage `optt`"),
+        (&format!("{double}// expect opt:\n"), "`expect opt` differs"),
+        (&format!("//! numerics = \"sloppy\"\n{double}"), "no numerics class `sloppy`"),
+        (&format!("//! colour = 3\n{double}"), "header: "),
+        ("model m {\n    output y : f32 = 1 // error: [x\n}\n", "needs `]`"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.moe");
+    for (text, words) in cases {
+        std::fs::write(&path, text).unwrap();
+        let said = match Case::read(&path).and_then(|case| run(&case, false)) {
+            Ok(outcome) => outcome.failures.join("\n"),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains(words), "{text}\n{said}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use crate::corpus::seeds;
 use crate::dice::Dice;
+use crate::meter::{Stopwatch, peak_bytes};
 use crate::mutate::Mutator;
 use crate::reach::own_words;
 use crate::shrink::shrink;
 use crate::{Reach, Target};
 
-/// An input that takes longer is a failure.
+/// An input that takes more processor time is a failure.
 const SLOW: Duration = Duration::from_secs(5);
 
 /// An input that takes longer than this is not waited for.
@@ -64,7 +65,7 @@ pub struct Campaign {
 pub struct Report {
     /// Inputs tried.
     pub executions: u64,
-    /// How long that took.
+    /// The processor time that this took.
     pub time: Duration,
     /// Inputs kept beyond the seeds.
     pub kept: usize,
@@ -98,8 +99,8 @@ pub enum FailureKind {
     Memory,
 }
 
-/// The input being tried and since when.
-type Current = Arc<Mutex<Option<(Instant, Vec<u8>)>>>;
+/// The input being tried and how long it has been.
+type Current = Arc<Mutex<Option<(Stopwatch, Vec<u8>)>>>;
 
 impl Campaign {
     /// Runs it to its limit. The error is one of reading the corpus.
@@ -124,7 +125,7 @@ impl Campaign {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let running = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    if let Some((_, input)) = running.filter(|(since, _)| since.elapsed() > HUNG) {
+                    if let Some((_, input)) = running.filter(|(watch, _)| watch.elapsed() > HUNG) {
                         let message = format!("no end after {} s", HUNG.as_secs());
                         let failure = Failure { kind: FailureKind::Hang, message, input };
                         return Ok(Report { failures: vec![failure], ..Report::default() });
@@ -141,7 +142,7 @@ impl Campaign {
         let mut kept: Vec<Vec<u8>> = Vec::new();
         let mut reached = Reach::default();
         let mut report = Report::default();
-        let start = Instant::now();
+        let (start, busy) = (Instant::now(), Stopwatch::start());
         let mut fresh = seeds.clone().into_iter();
         while !self.limit.is_met(report.executions, start) && report.failures.len() < MAX_FAILURES {
             let input = fresh.next().unwrap_or_else(|| {
@@ -154,7 +155,8 @@ impl Campaign {
                 file.rewind()?;
                 file.write_all(&input)?;
             }
-            *current.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), input.clone()));
+            *current.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((Stopwatch::start(), input.clone()));
             let outcome = try_once(self.target, &input);
             *current.lock().unwrap_or_else(PoisonError::into_inner) = None;
             report.executions += 1;
@@ -168,7 +170,7 @@ impl Campaign {
                 Err(failure) => report.failures.push(shrink(self.target, failure)),
             }
         }
-        report.time = start.elapsed();
+        report.time = busy.elapsed();
         report.kept = kept.len();
         report.marks = reached.len();
         if let Some(path) = &self.running {
@@ -198,18 +200,13 @@ impl Limit {
 pub fn try_once(target: Target, input: &[u8]) -> Result<Reach, Failure> {
     let fail = |kind, message: String| Err(Failure { kind, message, input: input.to_vec() });
     let memory_before = peak_bytes();
-    let start = Instant::now();
+    let watch = Stopwatch::start();
     let reach = match catch_unwind(AssertUnwindSafe(|| target.run(input))) {
         Ok(reach) => reach,
         Err(payload) => return fail(FailureKind::Panic, first_line(&*payload)),
     };
-    // A machine with other work to do is slow now and then: it has to be so twice.
-    if start.elapsed() > SLOW {
-        let again = Instant::now();
-        drop(catch_unwind(|| target.run(input)));
-        if again.elapsed() > SLOW {
-            return fail(FailureKind::Slow, format!("more than {} s", SLOW.as_secs()));
-        }
+    if watch.elapsed() > SLOW {
+        return fail(FailureKind::Slow, format!("more than {} s", SLOW.as_secs()));
     }
     if peak_bytes() > memory_before + BLOATED_BYTES {
         return fail(FailureKind::Memory, format!("more than {} MiB at once", BLOATED_BYTES >> 20));
@@ -222,12 +219,4 @@ fn first_line(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without text");
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-/// The most address space the process ever had; 0 where the system does not say.
-fn peak_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
 }

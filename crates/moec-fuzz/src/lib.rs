@@ -2,7 +2,8 @@
 //!
 //! [`Target`] names what is fuzzed; each is one function from bytes to what they reached, which panics
 //! if a promise is broken. [`Campaign`] damages real programs (`corpus`, `mutate`) and runs a target on
-//! them, keeps those that reach something new (`reach`), and makes a failing input small (`shrink`).
+//! them, keeps those that reach something new (`reach`), counts what they cost (`meter`), and makes a
+//! failing input small (`shrink`).
 //!
 //! The phases are called directly, behind the gates that the facade closes between them. This crate
 //! must not know rewriting, plans or code: what they get has passed the verifier.
@@ -10,6 +11,7 @@
 mod campaign;
 mod corpus;
 mod dice;
+mod meter;
 mod mutate;
 mod reach;
 mod shrink;

@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use moec_fuzz::{Campaign, Failure, Limit, Target, tests_folder, try_once};
+use moec_fuzz::{Campaign, Failure, Limit, Target, seeds, tests_folder, try_once};
 
 const USAGE: &str = "\
 usage: cargo xtask fuzz [--minutes N] [--target T] [--seed S]
        cargo xtask fuzz --try FILE --target T
+       cargo xtask fuzz --seeds FOLDER --target T
 
-  --minutes N   for how long, all targets together (1)
-  --target T    source, ir_text or safetensors (all of them)
-  --seed S      other choices (1)
-  --try FILE    this input alone
+  --minutes N     for how long, all targets together (1)
+  --target T      source, ir_text or safetensors (all of them)
+  --seed S        other choices (1)
+  --try FILE      this input alone
+  --seeds FOLDER  writes the inputs to start from, for other fuzzers
 ";
 
 struct Arguments {
@@ -23,6 +25,7 @@ struct Arguments {
     targets: Vec<Target>,
     seed: u64,
     input: Option<PathBuf>,
+    seeds: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -35,9 +38,10 @@ fn main() -> ExitCode {
         eprint!("{USAGE}");
         return ExitCode::from(2);
     };
-    let outcome = match &arguments.input {
-        Some(path) => try_file(path, &arguments.targets),
-        None => campaigns(&arguments),
+    let outcome = match &arguments {
+        Arguments { input: Some(path), targets, .. } => try_file(path, targets),
+        Arguments { seeds: Some(folder), targets, .. } => write_seeds(folder, targets),
+        _ => campaigns(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -50,7 +54,8 @@ fn main() -> ExitCode {
 }
 
 fn arguments(words: &[String]) -> Option<Arguments> {
-    let mut arguments = Arguments { minutes: 1.0, targets: Target::ALL.to_vec(), seed: 1, input: None };
+    let mut arguments =
+        Arguments { minutes: 1.0, targets: Target::ALL.to_vec(), seed: 1, input: None, seeds: None };
     for pair in words.chunks(2) {
         let [name, value] = pair else { return None };
         match name.as_str() {
@@ -58,6 +63,7 @@ fn arguments(words: &[String]) -> Option<Arguments> {
             "--target" => arguments.targets = vec![Target::from_name(value)?],
             "--seed" => arguments.seed = value.parse().ok()?,
             "--try" => arguments.input = Some(value.into()),
+            "--seeds" => arguments.seeds = Some(value.into()),
             _ => return None,
         }
     }
@@ -85,9 +91,10 @@ fn campaigns(arguments: &Arguments) -> std::io::Result<bool> {
         let report = campaign.run()?;
         let speed = report.executions as f64 / report.time.as_secs_f64().max(1e-9);
         println!(
-            "{}: {} executions, {speed:.0} a second, {} marks reached, {} inputs kept, {} failures",
+            "{}: {} executions in {:.0} s of processor time, {speed:.0} a second, {} marks reached, {} inputs kept, {} failures",
             target.name(),
             report.executions,
+            report.time.as_secs_f64(),
             report.marks,
             report.kept,
             report.failures.len()
@@ -107,6 +114,16 @@ fn save(folder: &Path, target: Target, failure: &Failure) -> std::io::Result<Pat
     let path = folder.join(format!("{}-{:016x}", target.name(), hasher.finish()));
     fs::write(&path, &failure.input)?;
     Ok(path)
+}
+
+fn write_seeds(folder: &Path, targets: &[Target]) -> std::io::Result<bool> {
+    fs::create_dir_all(folder)?;
+    for target in targets {
+        for (number, seed) in seeds(*target)?.iter().enumerate() {
+            fs::write(folder.join(format!("seed-{number}")), seed)?;
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the input passes.

@@ -1,4 +1,5 @@
 //! Symbolic sizes: monomials, how derived sizes are computed, and what is known about symbols.
+//! What follows from that is `prove`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -345,72 +346,6 @@ impl DimTable {
     /// Whether two shapes are proved equal, axis by axis.
     pub fn same_shape(&self, a: &[Dim], b: &[Dim]) -> bool {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.same(a, b))
-    }
-
-    /// Whether `parts` are proved to add up to `total`: by value, or by a declared fact or definition.
-    pub fn adds_up(&self, parts: &[Dim], total: &Dim) -> bool {
-        let Ok(parts) = parts.iter().map(|p| self.resolve(p)).collect::<Result<Vec<_>, _>>() else {
-            return false;
-        };
-        let Ok(total) = self.resolve(total) else { return false };
-        let sum = parts.iter().try_fold(Dim::constant(0), |acc, part| acc.plus(part));
-        if sum.as_ref() == Some(&total) {
-            return true;
-        }
-        let [a, b] = parts.as_slice() else { return false };
-        let resolved = |e: &DimExpr| e.substitute(&self.sized).ok();
-        let dim = |d: &Dim| DimExpr::Dim(d.clone());
-        // `R = C - Q` proves Q + R = C and R + Q = C.
-        let by_definition = self.decls.iter().any(|decl| match &decl.kind {
-            DimKind::Derived(expr) => {
-                let this = Dim::symbol(&decl.name);
-                let by_difference = |x: &Dim, y: &Dim| {
-                    *x == this
-                        && resolved(expr) == Some(DimExpr::Sub(Box::new(dim(&total)), Box::new(dim(y))))
-                };
-                let by_sum = |x: &Dim, y: &Dim| {
-                    total == this && resolved(expr) == Some(DimExpr::Add(Box::new(dim(x)), Box::new(dim(y))))
-                };
-                by_difference(a, b) || by_difference(b, a) || by_sum(a, b) || by_sum(b, a)
-            }
-            _ => false,
-        });
-        let by_fact = |x: &Dim, y: &Dim| {
-            let sum = DimExpr::Add(Box::new(dim(x)), Box::new(dim(y)));
-            self.facts.iter().any(|fact| match fact {
-                Fact::Eq(l, r) => {
-                    let sides = [resolved(l), resolved(r)];
-                    sides.contains(&Some(sum.clone())) && sides.contains(&Some(dim(&total)))
-                }
-                Fact::Le(..) => false,
-            })
-        };
-        by_definition || by_fact(a, b) || by_fact(b, a)
-    }
-
-    /// Whether `a <= b` is proved: by value, as a multiple, or by declared facts (transitively).
-    pub fn at_most(&self, a: &Dim, b: &Dim) -> bool {
-        let (Ok(a), Ok(b)) = (self.resolve(a), self.resolve(b)) else { return false };
-        if a.is(0) || (a.symbols() == b.symbols() && a.coefficient() <= b.coefficient()) {
-            return true;
-        }
-        let mut reached = vec![DimExpr::Dim(a)];
-        let goal = DimExpr::Dim(b);
-        let mut next = 0;
-        while next < reached.len() {
-            let from = reached[next].clone();
-            next += 1;
-            for fact in &self.facts {
-                let Fact::Le(low, high) = fact else { continue };
-                let (Ok(low), Ok(high)) = (low.substitute(&self.sized), high.substitute(&self.sized)) else {
-                    continue;
-                };
-                if low == from && !reached.contains(&high) {
-                    reached.push(high);
-                }
-            }
-        }
-        reached.contains(&goal)
     }
 
     /// Values for every symbol, from values for the run-time ones: derived symbols are computed and

@@ -12,9 +12,11 @@ mod einsum;
 mod module;
 mod ops;
 mod print;
+mod prove;
 mod read;
 mod rowwise;
 mod solve;
+mod sum;
 mod types;
 mod verify;
 
@@ -27,6 +29,7 @@ pub use ops::{Op, OpRow, Operands, Work};
 pub use print::print;
 pub use read::read;
 pub use rowwise::{Rowwise, rowwise};
+pub use sum::SizeSum;
 pub use types::{PlanType, RouteType, TensorType, Type};
 pub use verify::verify;
 

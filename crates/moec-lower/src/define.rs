@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use moec_diag::{Code, Diagnostic, Span, codes};
-use moec_ir::{Dim, DimExpr, DimKind, Fact};
+use moec_ir::{Dim, DimExpr, DimKind, Fact, SizeSum};
 use moec_syntax::ast::{self, DimSize, Relation};
 
-use crate::axis::{Axis, SizeSum};
+use crate::axis::Axis;
 use crate::lowerer::{Check, DimName, Failed, Lowerer};
 use crate::size::{EXACT, SizeValue};
 
@@ -223,7 +223,7 @@ impl<'a> Lowerer<'a> {
         if let (Some(sum), Some(axis)) = (sum, &whole.axis)
             && let [symbol] = axis.name().symbols()
             && axis.name().coefficient() == 1
-            && sum.as_name().is_none()
+            && sum.as_dim().is_none()
         {
             self.frame.sums.entry(symbol.clone()).or_insert_with(|| sum.clone());
         }

@@ -14,6 +14,7 @@ use crate::axis::{Axis, call_symbol};
 use crate::convert::Promise;
 use crate::emit::Emitter;
 use crate::lowerer::{Binding, Check, DimName, Frame, Lowerer, NameKind};
+use crate::unread::Unread;
 use crate::value::{Hidden, Tensor, Value};
 use crate::weight::dtype;
 
@@ -31,8 +32,8 @@ pub(crate) struct Function<'a> {
 #[derive(Default)]
 pub(crate) struct Functions<'a> {
     pub(crate) by_name: BTreeMap<&'a str, Function<'a>>,
-    /// Whether the text had syntax errors: what is not declared may stand in what was not read.
-    pub(crate) incomplete: bool,
+    /// What syntax errors hid: what is not declared may stand there.
+    pub(crate) unread: Unread,
 }
 
 impl<'a> Functions<'a> {

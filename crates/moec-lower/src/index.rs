@@ -1,10 +1,10 @@
 //! Brackets: bound indices, fixing, slicing and gathering, all by name of the axis.
 
 use moec_diag::{Diagnostic, Span, codes};
-use moec_ir::{Attr, DType, Dim, Op, TensorType, ValueId};
+use moec_ir::{Attr, DType, Dim, Op, SizeSum, TensorType, ValueId};
 use moec_syntax::ast::{Expr, ExprKind, Index};
 
-use crate::axis::{self, Axis, SizeSum};
+use crate::axis::{self, Axis};
 use crate::element::join_hidden;
 use crate::lowerer::{Binding, Check, Failed, Lowerer};
 use crate::value::{Hidden, Literal, Operand, Tensor, Value};
@@ -231,12 +231,7 @@ impl Lowerer<'_> {
         }
         let whole = self.named_sum(&end.plus(start, -1), "this slice", span)?;
         let size = self.strided(&whole, step, span)?;
-        let inside = step > 1
-            || self.proved(|table| {
-                matches!(known, (Some(_), Some(_), Some(_)))
-                    || (lo.name().is(0) && table.at_most(size.size(), axis.size()))
-                    || table.adds_up(&[lo.size().clone(), size.size().clone()], axis.size())
-            });
+        let inside = self.proved(|table| table.within(lo.size(), size.size(), step, axis.size()));
         if !inside {
             let message = format!("{hi} is not proved to be at most {axis}");
             let diagnostic = Diagnostic::error(&codes::SIZE_NOT_PROVED, message)

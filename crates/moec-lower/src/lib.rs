@@ -22,6 +22,7 @@ mod lowerer;
 mod model;
 mod param;
 mod size;
+mod unread;
 mod value;
 mod weight;
 
@@ -33,6 +34,7 @@ use moec_ir::Module;
 use moec_syntax::ast;
 
 use function::{Function, Functions};
+use unread::Unread;
 
 /// What a caller may choose.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +92,8 @@ pub fn lower_text(source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Di
     let (file, mut diagnostics) = moec_syntax::parse(source);
     let stumbled: Vec<Span> =
         diagnostics.iter().filter(|d| d.is_error()).filter_map(Diagnostic::span).collect();
-    let (models, found) = lower_file(&file, source, options, !stumbled.is_empty());
+    let unread = Unread::of(&file, source, &diagnostics);
+    let (models, found) = lower_file(&file, source, options, unread);
     let on_one_line = |a: Span, b: Span| {
         !Span::new(a.start.min(b.start), a.start.max(b.start)).slice(source).contains('\n')
     };
@@ -102,18 +105,18 @@ pub fn lower_text(source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Di
 
 /// Checks a file that was parsed without errors from `source`, and lowers its models; as [`lower_text`] otherwise.
 pub fn lower(file: &ast::File, source: &str, options: &Options) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
-    lower_file(file, source, options, false)
+    lower_file(file, source, options, Unread::Nothing)
 }
 
 fn lower_file(
     file: &ast::File,
     source: &str,
     options: &Options,
-    incomplete: bool,
+    unread: Unread,
 ) -> (Vec<LoweredModel>, Vec<Diagnostic>) {
     let (prelude, _) = moec_syntax::parse(moec_syntax::PRELUDE);
     let mut diagnostics = Vec::new();
-    let mut functions = Functions { incomplete, ..Functions::default() };
+    let mut functions = Functions { unread, ..Functions::default() };
     for function in prelude.functions() {
         let name = function.name.text.as_str();
         let entry = Function {

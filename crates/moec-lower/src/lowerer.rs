@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moec_diag::{Code, Diagnostic, Span, codes, nearest};
-use moec_ir::{Attr, Attrs, DType, Dim, DimTable, IrError, Op, ValueId};
+use moec_ir::{Attr, Attrs, DType, Dim, DimTable, IrError, Op, SizeSum, ValueId};
 use moec_syntax::ast;
 
-use crate::axis::{Axis, SizeSum};
+use crate::axis::Axis;
 use crate::emit::Emitter;
 use crate::function::Functions;
 use crate::value::{Hidden, Tensor, Value};
@@ -212,7 +212,7 @@ impl<'a> Lowerer<'a> {
             name.used = true;
             return Ok(name.binding.clone());
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
             return Err(Failed);
         }
         let message = format!("`{text}` is not declared");
@@ -231,7 +231,7 @@ impl<'a> Lowerer<'a> {
             dim.used = true;
             return dim.axis.clone().ok_or(Failed);
         }
-        if !self.frame.unknown.insert(text.into()) || self.functions.incomplete {
+        if !self.frame.unknown.insert(text.into()) || self.functions.unread.may_declare(text) {
             return Err(Failed);
         }
         let message = format!("the dim `{text}` is not declared");

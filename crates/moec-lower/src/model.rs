@@ -39,16 +39,17 @@ pub(crate) fn lower_model<'a>(
     lowerer.check_partitions(model);
     let outputs = lowerer.statements(model);
     let mut faulty = lowerer.diagnostics.iter().any(Diagnostic::is_error);
-    if !faulty && !functions.incomplete {
+    if !faulty && functions.unread.is_nothing() {
         lowerer.check_determined();
         faulty = lowerer.diagnostics.iter().any(Diagnostic::is_error);
     }
-    if !faulty && !functions.incomplete {
+    if !faulty && functions.unread.is_nothing() {
         lowerer.close_names(0, 0);
         lowerer.warn_of_unused_dims();
     }
     let mut diagnostics = std::mem::take(&mut lowerer.diagnostics);
-    let module = if faulty || functions.incomplete { Ok(None) } else { lowerer.emitter.finish(&outputs) };
+    let module =
+        if faulty || !functions.unread.is_nothing() { Ok(None) } else { lowerer.emitter.finish(&outputs) };
     let verified = module.and_then(|module| match module {
         Some(module) => moec_ir::verify(&module).map(|()| Some(module)),
         None => Ok(None),
@@ -84,7 +85,7 @@ impl Lowerer<'_> {
                 _ => {}
             }
         }
-        if !any && !self.functions.incomplete {
+        if !any && self.functions.unread.is_nothing() {
             let message = format!("the model `{}` has no output", model.name.text);
             let diagnostic = Diagnostic::error(&codes::NO_OUTPUT, message)
                 .label(model.name.span, "computes nothing")

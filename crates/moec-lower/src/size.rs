@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use moec_diag::{Diagnostic, Span, codes};
-use moec_ir::{Dim, DimExpr, Number};
+use moec_ir::{Dim, DimExpr, Number, SizeSum};
 use moec_syntax::ast::{self, BinaryOp, ExprKind, SizeKind, SizeOp};
 
-use crate::axis::{Axis, SizeSum};
+use crate::axis::{self, Axis};
 use crate::lowerer::{Binding, Check, Failed, Lowerer};
 use crate::value::{Literal, Value};
 
@@ -126,7 +126,7 @@ impl Lowerer<'_> {
             SizeOp::Add | SizeOp::Sub => {
                 let sign = if op == SizeOp::Add { 1 } else { -1 };
                 let sum = sums.map(|(x, y)| x.plus(y, sign));
-                let axis = sum.as_ref().and_then(SizeSum::as_name).and_then(|name| self.axis_of(&name));
+                let axis = sum.as_ref().and_then(SizeSum::as_dim).and_then(|name| self.axis_of(&name));
                 let (x, y) = pair();
                 (if op == SizeOp::Add { DimExpr::Add(x, y) } else { DimExpr::Sub(x, y) }, sum, axis)
             }
@@ -168,11 +168,11 @@ impl Lowerer<'_> {
     /// The name of a sum of names: itself if it is a product, else what the definitions make of it, else a dim that
     /// is defined as this sum.
     pub(crate) fn name_of_sum(&self, sum: &SizeSum) -> Option<Axis> {
-        if let Some(name) = sum.as_name() {
+        if let Some(name) = sum.as_dim() {
             return self.axis_of(&name);
         }
         let expanded = sum.expanded(&self.frame.sums)?;
-        if let Some(name) = expanded.as_name() {
+        if let Some(name) = expanded.as_dim() {
             return self.axis_of(&name);
         }
         self.frame.dims.iter().filter_map(|d| d.axis.as_ref()).find_map(|axis| {
@@ -184,8 +184,13 @@ impl Lowerer<'_> {
     /// The name of a sum, or the error that there is none.
     pub(crate) fn named_sum(&mut self, sum: &SizeSum, what: &str, span: Span) -> Check<Axis> {
         if let Some(axis) = self.name_of_sum(sum) {
+            for dim in &mut self.frame.dims {
+                let own = dim.axis.as_ref().and_then(|own| own.name().symbols().first());
+                dim.used |= own.is_some_and(|own| axis.name().symbols().contains(own));
+            }
             return Ok(axis);
         }
+        let sum = axis::without_calls(&sum.to_string());
         let mut free = ('N'..='Z').chain('A'..='M').map(String::from);
         let name =
             free.find(|n| self.frame.dims.iter().all(|d| d.text != *n)).unwrap_or_else(|| "Sum".into());

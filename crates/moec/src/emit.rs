@@ -50,10 +50,10 @@ pub fn emit(
     let (_, listings) = moec_codegen::compile_object(&plan, &target, true)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);
-    let parts: [(Emit, fn(&Listing) -> &str); 2] = [(Emit::Clif, |l| &l.clif), (Emit::Asm, |l| &l.assembly)];
-    for (form, part) in parts.into_iter().filter(|(form, _)| forms.contains(form)) {
+    for form in [Emit::Clif, Emit::Asm].into_iter().filter(|form| forms.contains(form)) {
+        let text = |l: &Listing| if form == Emit::Clif { l.clif.clone() } else { l.assembly.clone() };
         let functions: Vec<String> =
-            listings.iter().map(|l| format!("; {}\n{}", l.name, part(l).trim_end())).collect();
+            listings.iter().map(|l| format!("; {}\n{}", l.name, text(l).trim_end())).collect();
         texts.push((form, functions.join("\n\n") + "\n"));
     }
     Ok(texts)

@@ -17,6 +17,9 @@ usage: cargo xtask NAME
   tidy                  layering, library rooms, unsafe, licences and other rules of the house
   bless                 run all tests and write their new output over the expected one
   fuzz [OPTION]...      throw damaged programs and weight files at the compiler: see `fuzz --help`
+  fuzz-coverage TARGET [OPTION]...
+                        the same with libFuzzer, which looks at coverage and takes the options;
+                        needs a C++ compiler
 ";
 
 fn main() -> ExitCode {
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         ["ci", options @ ..] => ci(options),
         ["tidy"] => run_tidy(),
         ["bless"] => bless(),
+        ["fuzz-coverage", target, options @ ..] => fuzz_coverage(target, options),
         ["fuzz", options @ ..] => {
             cargo(&[&["run", "--quiet", "--package", "moec-fuzz", "--"], options].concat(), &[])
         }
@@ -95,6 +99,38 @@ fn run_tidy() -> Result<(), String> {
     }
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     Err(format!("{} findings\n{}", findings.len(), findings.join("\n")))
+}
+
+/// What libFuzzer needs in the code; no nightly compiler is asked for.
+const INSTRUMENTED: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// The limits of `moec_fuzz::Campaign`, said to libFuzzer.
+const LIMITS: [&str; 3] = ["-timeout=5", "-rss_limit_mb=1024", "-max_len=65536"];
+
+fn fuzz_coverage(target: &str, options: &[&str]) -> Result<(), String> {
+    let folder = root().join("tests/fuzz");
+    let corpus = folder.join("coverage/corpus").join(target).display().to_string();
+    cargo(&["run", "--quiet", "--package", "moec-fuzz", "--", "--seeds", &corpus, "--target", target], &[])?;
+    let manifest = folder.join("coverage/Cargo.toml").display().to_string();
+    // With a target triple, build scripts are not instrumented.
+    let host = host()?;
+    let mut arguments = vec!["run", "--release", "--manifest-path", &manifest, "--target", &host];
+    arguments.extend(["--target-dir", "target/fuzz-coverage", "--bin", target, "--", &corpus]);
+    let artifacts = format!("-artifact_prefix={}/{target}-", folder.join("failures").display());
+    std::fs::create_dir_all(folder.join("failures")).map_err(|error| error.to_string())?;
+    arguments.push(&artifacts);
+    cargo(&[&arguments[..], &LIMITS, options].concat(), &[("RUSTFLAGS", INSTRUMENTED)])
+}
+
+/// The triple of this machine.
+fn host() -> Result<String, String> {
+    let output =
+        Command::new("rustc").arg("-vV").output().map_err(|error| format!("cannot start rustc: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc does not say its host".to_owned())
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {

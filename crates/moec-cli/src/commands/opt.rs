@@ -12,8 +12,8 @@ use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Stages, in order: ir (as lowered), egraph (after saturation), opt (the cheapest program), plan (kernels and
-buffers), clif (Cranelift's IR), asm (machine code).
+Stages, in order: ir (as lowered), egraph (after saturation), opt (the cheapest program),
+plan (kernels and buffers), clif (Cranelift's IR), asm (machine code).
 
 Examples:
   moec opt model.moe

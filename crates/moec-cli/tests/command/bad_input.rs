@@ -26,7 +26,7 @@ fn deep_nesting() {
         check(&text).refused(&[]);
         Folder::with("a.moe", text).moec(&["fmt", "a.moe"]).expect(1);
     }
-    check(format!("fn f(x: f32) -> f32 {{ {} }}\n", "x + ".repeat(100_000) + "x")).code.clamp(0, 1);
+    check(format!("fn f(x: f32) -> f32 {{ {} }}\n", "x + ".repeat(100_000) + "x"));
     check(format!("model m {{ dim N = {}1{} }}\n", "(".repeat(10_000), ")".repeat(10_000))).refused(&[]);
 }
 
@@ -76,8 +76,8 @@ fn names_and_counts() {
         .refused(&["unknown-name"]);
     check("model m {\n    dim T, E = 4\n    input x : f32[T, E]\n    output y : bool[T, E] = top_k(x, 5, over E).mask\n}\n")
         .refused(&["k-too-large"]);
-    check("").code.clamp(0, 1);
-    check("\u{feff}").code.clamp(0, 1);
+    check("");
+    check("\u{feff}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The command from outside: what it prints, its exit codes, and what it leaves on disk.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod bad_input;
 mod bad_weights;
 mod moec;

@@ -10,8 +10,10 @@ model wrong {
     weight r : f32[E, H] from \"r\"
 
     let g = softmax(x @ r, over E)
-    let h = top_k(x @ r.T, 1, over E)
-    output y : f32[T, H] = x * g + h
+    let h = normalize(top_k(x @ r.T, 1, over E), over E)
+    let u = x + 1
+    output y : f32[T, H] = x * routr
+    output z : f32[T, H] = x where x > 0
 }
 ";
 

@@ -59,19 +59,7 @@ pub(super) fn slice(cx: &Infer<'_>) -> Result<Type, String> {
     if step < 1 {
         return Err(format!("step = {step}, expected at least 1"));
     }
-    let known = (cx.dims.value(start), cx.dims.value(size), cx.dims.value(whole));
-    let inside = match known {
-        (Some(start), Some(0), Some(whole)) => start <= whole,
-        (Some(start), Some(size), Some(whole)) => {
-            let span = (size - 1).checked_mul(step as u64).and_then(|s| s.checked_add(start));
-            span.is_some_and(|last| last < whole)
-        }
-        // `start + size <= whole`, for the forms that sources have.
-        _ if step == 1 && start.is(0) => cx.dims.at_most(size, whole),
-        _ if step == 1 => cx.dims.adds_up(&[start.clone(), size.clone()], whole),
-        _ => false,
-    };
-    if !inside {
+    if !cx.dims.within(start, size, step as u64, whole) {
         return Err(format!("{size} elements from {start} by {step} are not proved to lie in {whole}"));
     }
     Ok(resized(ty, axis, size))

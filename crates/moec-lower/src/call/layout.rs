@@ -1,11 +1,11 @@
 //! Operations that move elements, and those that make tensors of a given shape.
 
 use moec_diag::{Diagnostic, Span, codes};
-use moec_ir::{Attr, Dim, Op};
+use moec_ir::{Attr, Dim, Op, SizeSum};
 use moec_syntax::ast::{Arg, ArgKind, ExprKind, UnaryOp};
 
 use super::Call;
-use crate::axis::{self, Axis, SizeSum};
+use crate::axis::{self, Axis};
 use crate::lowerer::{Check, Failed, Lowerer};
 use crate::value::{Literal, Operand, Tensor, Value};
 

@@ -155,7 +155,7 @@ impl Lowerer<'_> {
             let call = self.count_arguments(row, args, span)?;
             return (row.run)(self, &call);
         }
-        if functions.incomplete {
+        if functions.unread.may_declare(&callee.text) {
             return Err(Failed);
         }
         let message = format!("there is no operation or function `{}`", callee.text);

@@ -157,13 +157,11 @@ impl Session {
 
     fn count(&self, what: &'static str, given: usize) -> Result<(), RunError> {
         let plan = self.plan();
-        let names: Vec<&str> = match what {
-            "input" => plan.inputs.iter().map(|(name, _)| &**name).collect(),
-            _ => plan.outputs.iter().map(|(name, _)| &**name).collect(),
-        };
-        if given == names.len() {
+        let of_plan = if what == "input" { &plan.inputs } else { &plan.outputs };
+        if given == of_plan.len() {
             return Ok(());
         }
+        let names: Vec<&str> = of_plan.iter().map(|(name, _)| &**name).collect();
         Err(RunError::Count { what, given, wanted: names.len(), names: names.join(", ") })
     }
 

@@ -290,11 +290,11 @@ impl Parser<'_> {
         if !self.sees(TokenKind::LeftParen) {
             return Err(self.unexpected("`(`"));
         }
-        let params =
-            self.bracketed(|parser| parser.comma_list(|parser| parser.fn_param())).unwrap_or_default();
+        let params = self.bracketed(|parser| parser.comma_list(|parser| parser.fn_param()));
         self.expect(TokenKind::Arrow, "`->` and the type of the result")?;
         let result = self.ty()?;
         let body = self.block()?;
+        let params = params.ok_or(Failed)?;
         Ok(Fn { doc, name, params, result, body, span: self.since(start) })
     }
 

@@ -1,11 +1,12 @@
 //! `moec run`: compiles a source, runs it, compares with the interpreter, and says what it did.
 //!
 //! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
-//! calls, `verify` holds the result against the interpreter, `report` is what is said of it all.
+//! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all.
 
 mod engine;
 mod inputs;
 mod report;
+mod sample;
 mod verify;
 mod weights;
 
@@ -35,9 +36,10 @@ enum Engine {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Tensors in files are named as in the source. Inputs and weights that no file has are random numbers that
-follow from the seed; the report names them. The program's result is compared with the interpreter's on a
-few rows (on all of it if its rows depend on each other), unless that would take too long.
+Tensors in files are named as in the source. Inputs and weights that no file has are random
+numbers that follow from the seed; the report names them. The result is compared with the
+interpreter's on a few rows (on all of it if its rows depend on each other), unless that would
+take too long.
 
 Examples:
   moec run model.moe

@@ -7,22 +7,14 @@
 use std::collections::BTreeMap;
 
 use moec::interp::{Tensor, Value};
-use moec::ir::{DType, Dim, DimKind, Module, Op, Rowwise, Sizes, Work, rowwise};
+use moec::ir::{DType, Module, Op};
 use moec::{Checked, HostTensor};
 use serde::Serialize;
 
 use super::inputs::Inputs;
+use super::sample::Sample;
 use super::weights::Provider;
 use crate::failure::Failure;
-
-/// Rows that are compared where nothing else was asked for.
-const ROWS: u64 = 4;
-
-/// Floating-point operations that the interpreter may take unasked: some seconds.
-const WORK: f64 = 2e9;
-
-/// Elements of weights that the interpreter may hold unasked: 4 GiB of f64.
-const WEIGHTS: f64 = (1u64 << 29) as f64;
 
 /// The largest difference that is no fault, relative to the output's scale.
 const ALLOWED: f64 = 1e-4;
@@ -115,8 +107,8 @@ pub(super) fn verify(
         .map(|((name, expected), found)| (name.as_str(), expected, found.to_oracle()))
         .collect();
     if sample.along.is_some() {
-        let apart = |row: &usize| sample.difference(&pairs, *row) <= allowed;
-        let suspects: Vec<usize> = left.iter().copied().filter(|row| !apart(row)).collect();
+        let differs = |row: &usize| sample.difference(&pairs, *row) > allowed;
+        let suspects: Vec<usize> = left.iter().copied().filter(differs).collect();
         for row in suspects {
             if sample.is_tie(ir, &picked, &mut data, row)? {
                 left.retain(|other| *other != row);
@@ -139,95 +131,7 @@ fn rounds(ir: &Module) -> bool {
     results.chain(ir.nodes.iter().filter(|n| n.op == Op::Cast).map(|n| n.attrs.dtype("to"))).any(short)
 }
 
-/// What of a run is compared.
-struct Sample {
-    /// Where rows lie, if they are independent.
-    along: Option<Rowwise>,
-    symbol: String,
-    /// The rows that are compared.
-    rows: Vec<u64>,
-    /// Rows in all.
-    total: u64,
-    /// The sizes of the sample.
-    sizes: Sizes,
-}
-
 impl Sample {
-    /// As much as is bearable, or why nothing is.
-    fn choose(ir: &Module, inputs: &Inputs, wanted: Option<u64>) -> Result<Sample, String> {
-        let open = ir.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
-        let along = open.filter_map(|decl| Some((decl.name.to_string(), rowwise(ir, &decl.name)?))).next();
-        let weights: f64 = ir.weights().map(|(_, _, ty)| elements(&ty.shape, &inputs.sizes)).sum();
-        if wanted.is_none() && weights > WEIGHTS {
-            return Err("the interpreter would need more than 4 GiB; ask for it with --verify 1".to_owned());
-        }
-        let Some((symbol, axes)) = along else {
-            if wanted.is_none() && work(ir, &inputs.sizes) > WORK {
-                let reason = "rows depend on each other, and the interpreter would take long for all of them; \
-                              ask for it with --verify 1";
-                return Err(reason.to_owned());
-            }
-            let (along, rows, sizes) = (None, Vec::new(), inputs.sizes.clone());
-            return Ok(Sample { along, symbol: String::new(), rows, total: 0, sizes });
-        };
-        let total = inputs.sizes.get(&*symbol).copied().unwrap_or(0);
-        let mut sizes: Sizes =
-            inputs.runtime.iter().map(|(name, size)| (name.as_str().into(), *size)).collect();
-        let mut count = wanted.unwrap_or(ROWS).min(total);
-        loop {
-            sizes.insert(symbol.as_str().into(), count);
-            if wanted.is_some() || work(ir, &sizes) <= WORK {
-                break;
-            }
-            count /= 2;
-            if count == 0 {
-                let reason = "the interpreter would take long for a single row; ask for it with --verify 1";
-                return Err(reason.to_owned());
-            }
-        }
-        let spread = |i: u64| if count < 2 { total / 2 } else { i * (total - 1) / (count - 1) };
-        let rows = (0..count).map(spread).collect();
-        Ok(Sample { along: Some(axes), symbol, rows, total, sizes })
-    }
-
-    fn inputs(&self, ir: &Module, inputs: &Inputs) -> Result<Vec<HostTensor>, Failure> {
-        let axes =
-            ir.inputs().map(|(_, name, _)| self.along.as_ref().and_then(|a| a.inputs.get(name).copied()));
-        axes.zip(&inputs.tensors).map(|(axis, tensor)| self.cut(axis, tensor)).collect()
-    }
-
-    fn outputs(&self, ir: &Module, outputs: &[HostTensor]) -> Result<Vec<HostTensor>, Failure> {
-        let axis = |name: &str| self.along.as_ref().and_then(|axes| axes.outputs.get(name).copied());
-        let axes = ir.outputs.iter().map(|output| axis(&output.name));
-        axes.zip(outputs).map(|(axis, tensor)| self.cut(axis, tensor)).collect()
-    }
-
-    /// The rows of the sample, or all of a tensor without rows.
-    fn cut(&self, axis: Option<usize>, tensor: &HostTensor) -> Result<HostTensor, Failure> {
-        let cut = match axis {
-            Some(axis) => tensor.select(axis, tensor.shape()[axis] / self.total.max(1), &self.rows),
-            None => HostTensor::copied(tensor.dtype(), tensor.shape(), tensor.bytes()),
-        };
-        cut.map_err(Failure::input)
-    }
-
-    /// The largest difference in a row of the sample, over all outputs, each relative to its scale. Without
-    /// rows, that of everything.
-    fn difference(&self, outputs: &[(&str, &Tensor, Tensor)], row: usize) -> f64 {
-        let of = |(name, expected, found): &(&str, &Tensor, Tensor)| {
-            let axis = self.along.as_ref().and_then(|axes| axes.outputs.get(*name).copied());
-            let scale = expected.data.iter().map(|v| v.abs()).filter(|v| v.is_finite()).fold(0.0, f64::max);
-            let scale = if scale == 0.0 { 1.0 } else { scale };
-            let inner = axis.map_or(1, |axis| expected.shape[axis + 1..].iter().product::<usize>());
-            let size = axis.map_or(1, |axis| expected.shape[axis]);
-            let block = (size / self.rows.len().max(1)).max(1);
-            let mine = |at: usize| axis.is_none() || at / inner % size / block == row;
-            let pairs = expected.data.iter().zip(&found.data).enumerate().filter(|(at, _)| mine(*at));
-            pairs.map(|(_, (e, f))| apart(*e, *f, scale)).fold(0.0, f64::max)
-        };
-        outputs.iter().map(of).fold(0.0, f64::max)
-    }
-
     /// Whether some choice of experts in this row hangs on the last bits of a score.
     fn is_tie(
         &self,
@@ -251,52 +155,46 @@ impl Sample {
         let mut close = false;
         for (node, value) in routes {
             if let (Value::Route(route), Value::Tensor(scores)) = (value, &values[node.args[0].index()]) {
-                close |= margin(scores, route.axis, route.index.shape[route.axis]) < TIE;
+                let (k, largest) = (route.index.shape[route.axis], node.attrs.bool("largest"));
+                close |= margin(scores, route.axis, k, largest) < TIE;
             }
         }
         Ok(close)
     }
 }
 
-fn apart(expected: f64, found: f64, scale: f64) -> f64 {
-    match (expected.is_nan(), found.is_nan()) {
-        (true, true) => 0.0,
-        (false, false) if expected == found => 0.0,
-        (false, false) => (expected - found).abs() / scale,
-        _ => f64::INFINITY,
-    }
-}
-
-/// The least distance between the last chosen and the first left out, relative to the largest score.
-fn margin(scores: &Tensor, axis: usize, k: usize) -> f64 {
+/// The least distance between the last chosen and the best left out, relative to the largest score.
+fn margin(scores: &Tensor, axis: usize, k: usize, largest: bool) -> f64 {
     let (size, inner) = (scores.shape[axis], scores.shape[axis + 1..].iter().product::<usize>());
     if k == 0 || k >= size {
         return f64::INFINITY;
     }
     let mut least = f64::INFINITY;
-    for start in (0..scores.data.len()).filter(|at| at / inner.max(1) % size == 0) {
+    for start in (0..scores.data.len()).filter(|at| at / inner % size == 0) {
         let mut lane: Vec<f64> = (0..size).map(|i| scores.data[start + i * inner]).collect();
         let scale = lane.iter().map(|v| v.abs()).filter(|v| v.is_finite()).fold(f64::MIN_POSITIVE, f64::max);
-        lane.sort_by(|a, b| b.total_cmp(a));
-        // Smallest first or largest first: the border is k from the one end or the other.
-        let gap = |at: usize| (lane[at - 1] - lane[at]).abs() / scale;
-        least = least.min(gap(k)).min(gap(size - k));
+        lane.sort_by(f64::total_cmp);
+        let border = if largest { size - k } else { k };
+        let gap = (lane[border] - lane[border - 1]) / scale;
+        // Equal scores, such as masked ones, go to the lower index in any precision.
+        if gap > 0.0 {
+            least = least.min(gap);
+        }
     }
     least
 }
 
-fn elements(shape: &[Dim], sizes: &Sizes) -> f64 {
-    shape.iter().map(|dim| dim.eval(sizes).map_or(f64::INFINITY, |n| n as f64)).product()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Floating-point operations of the source as it is written.
-fn work(ir: &Module, runtime: &Sizes) -> f64 {
-    let Ok(sizes) = ir.dims.bind(runtime) else { return f64::INFINITY };
-    let size = |dim: &Dim| dim.eval(&sizes).map_or(f64::INFINITY, |n| n as f64);
-    let of = |node: &moec::ir::Node| {
-        let args: Vec<_> = node.args.iter().map(|&arg| &ir.node(arg).ty).collect();
-        let work = Work { args: &args, attrs: &node.attrs, result: &node.ty, size: &size };
-        (node.op.row().flops)(&work) + work.elements(&node.ty)
-    };
-    ir.nodes.iter().map(of).sum()
+    #[test]
+    fn the_margin_is_that_of_the_closest_choice() {
+        let data = vec![1.0, 8.0, 4.0, 2.0, 6.0, 3.0, 5.0, 4.0];
+        let scores = Tensor { dtype: DType::F32, shape: vec![2, 4], data };
+        assert_eq!(margin(&scores, 1, 1, true), 1.0 / 6.0);
+        assert_eq!(margin(&scores, 1, 1, false), 1.0 / 8.0);
+        assert_eq!(margin(&scores, 1, 4, true), f64::INFINITY);
+        assert_eq!(margin(&scores, 0, 1, true), 1.0 / 5.0, "4 and 5 of the third column");
+    }
 }

@@ -112,7 +112,7 @@ fn diagnose(
     match error {
         WeightError::Missing(missing) => {
             let message = match &missing.stack {
-                Some((_, found, all)) => format!("{pattern} matched {found} of {all} tensors"),
+                Some((_, found, all)) => format!("\"{pattern}\" matched {found} of {all} tensors"),
                 None => format!("no file holds \"{}\"", missing.name),
             };
             let mut diagnostic = Diagnostic::error(&codes::WEIGHT_MISSING, message)
@@ -123,22 +123,27 @@ fn diagnose(
                 diagnostic =
                     diagnostic.note(format!("not on the command line: {}", missing.siblings.join(", ")));
             }
-            if !missing.near.is_empty() {
+            // Where others of its stack are there, those would be the nearest names.
+            if !missing.near.is_empty() && missing.stack.as_ref().is_none_or(|(_, found, _)| *found == 0) {
                 diagnostic = diagnostic.help(format!("there is \"{}\"", missing.near.join("\", \"")));
             }
             Some(diagnostic)
         }
         WeightError::Shape { name: tensor, file, expected, found } => {
-            let stored = named(checked, name, found).unwrap_or_else(|| format!("{found:?}"));
-            let stacked = if *tensor == pattern.trim_matches('"') { "" } else { "each tensor of " };
-            let message = format!("{stacked}`{name}` is declared {names} and stored as {stored}");
-            let label = format!("file: {found:?}; declared: {expected:?}");
-            let note = format!("tensor \"{tensor}\" in {}", file.display());
-            Some(
-                Diagnostic::error(&codes::WEIGHT_SHAPE, message)
-                    .label(declaration.type_span, label)
-                    .note(note),
-            )
+            let (_, from) = checked_weight(checked, name)?;
+            let part = if *tensor == from { "" } else { "a tensor of " };
+            let order = named(checked, name, found);
+            let stored = order.clone().unwrap_or_else(|| format!("{found:?}"));
+            let message = format!("{part}`{name}` is declared {names} and stored as {stored}");
+            let mut diagnostic = Diagnostic::error(&codes::WEIGHT_SHAPE, message)
+                .label(declaration.type_span, format!("file: {found:?}; declared: {expected:?}"))
+                .note(format!("tensor \"{tensor}\" in {}", file.display()));
+            if let Some(order) = order {
+                let element = declaration.type_text.trim_end_matches(names.as_str());
+                let help = format!("declare {element}{order}, and add or drop a `.T` where `{name}` is used");
+                diagnostic = diagnostic.help(help);
+            }
+            Some(diagnostic)
         }
         WeightError::Type { name: tensor, file, expected, found } => {
             let message = format!("`{name}` is declared {expected} and stored as {found}");
@@ -157,6 +162,12 @@ fn diagnose(
     }
 }
 
+/// The type of a weight, and its name in files.
+fn checked_weight<'a>(checked: &'a Checked, name: &str) -> Option<(&'a TensorType, &'a str)> {
+    let (id, _, ty) = checked.ir.weights().find(|(_, weight, _)| *weight == name)?;
+    Some((ty, checked.ir.node(id).attrs.str("from")))
+}
+
 /// The axes of a written type, `[E, F, H]`; all of it where there are none.
 fn axes_text(written: &str) -> String {
     written.find('[').map_or(written, |at| &written[at..]).to_owned()
@@ -164,7 +175,7 @@ fn axes_text(written: &str) -> String {
 
 /// Sizes of a file in names of the declared axes, where each size is that of one of them.
 fn named(checked: &Checked, name: &str, found: &[u64]) -> Option<String> {
-    let (_, _, ty) = checked.ir.weights().find(|(_, weight, _)| *weight == name)?;
+    let (ty, _) = checked_weight(checked, name)?;
     let sizes = checked.ir.dims.sized();
     let mut axes: Vec<(String, u64)> =
         ty.shape.iter().filter_map(|dim| Some((dim.to_string(), dim.eval(sizes).ok()?))).collect();

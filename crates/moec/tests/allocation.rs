@@ -1,0 +1,53 @@
+//! A session in its steady state allocates nothing, on any of its threads.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use moec::diag::SourceFile;
+use moec::{Array, ArrayMut, Options, Pool, Session, WeightFiles, Weights};
+
+#[global_allocator]
+static COUNTING: dhat::Alloc = dhat::Alloc;
+
+const MODEL: &str = "
+model small {
+    dim T, H = 64, F = 48, E = 8, K = 2
+    input  x      : f32[T, H]
+    weight router : f32[E, H]    from \"router\"
+    weight w1, w3 : f32[E, F, H] from \"w1\", \"w3\"
+    weight w2     : f32[E, H, F] from \"w2\"
+
+    let p = softmax(x @ router.T, over E)
+    let g = normalize(p where top_k(p, K, over E).mask else 0, over E)
+    output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) }
+}
+";
+
+#[test]
+fn steady_state_allocates_nothing() {
+    let source = SourceFile::new("small.moe", MODEL);
+    let artifact = moec::compile(&source, &Options::default(), &mut |_| ()).unwrap();
+    for threads in [1, 2] {
+        let pool = Arc::new(Pool::new(threads).unwrap());
+        let files = WeightFiles::default();
+        let sizes = artifact.checked().ir.dims.sized().clone();
+        // Each weight is one tensor here, whatever the name: all are seeded.
+        let mut nothing = |_: &str, _: u64| ();
+        let loaded = artifact.load(&mut Weights::new(&files, 1, sizes, &pool, &mut nothing), &pool).unwrap();
+        let mut session = Session::new(loaded, pool);
+        let (x, mut y) = (vec![0.5f32; 200 * 64], vec![0f32; 200 * 64]);
+        let shape = [200, 64];
+        let mut call = |y: &mut [f32]| {
+            session.run(&[Array::new(&shape, &x)], &mut [ArrayMut::new(&shape, y)]).unwrap();
+        };
+        // Threads that start, and the first call with these sizes, may allocate.
+        (0..50).for_each(|_| call(&mut y));
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let profiler = dhat::Profiler::builder().testing().build();
+        (0..50).for_each(|_| call(&mut y));
+        let blocks = dhat::HeapStats::get().total_blocks;
+        drop(profiler);
+        assert_eq!(blocks, 0, "{threads} threads");
+        assert!(y.iter().all(|v| v.is_finite()));
+    }
+}
