@@ -45,7 +45,7 @@ fn call(code: &Code, tile: &TileSpec, rows: &[*const f32], panel: *const u8, dep
     // SAFETY: the contract of tiles; `code` is alive.
     let run: extern "C" fn(*const TileArgs) = unsafe { std::mem::transmute(address) };
     let columns = tile.family().columns();
-    let mut out = [0f32; 12 * 32];
+    let mut out = [0f32; 8 * 32];
     run(&TileArgs {
         rows: rows.as_ptr(),
         panel,

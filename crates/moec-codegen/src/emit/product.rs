@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Rows are cut into as few tiles as possible, all of one height `m` but the last: with tiles of at
-//! most 12 rows, 13 rows are 7 and 6.
+//! most 8 rows, 9 rows are 5 and 4.
 //! A block of panels is about [`BLOCK_BYTES`], so that it stays in the second-level cache while all
 //! rows pass; with one row panels stream from memory in order. Each element of a tile is summed in
 //! one order (see [`tile`](crate::tile)), so neither the block nor the number of rows is seen in

@@ -85,7 +85,7 @@ impl TileFamily {
     pub fn tallest(self) -> usize {
         match self {
             TileFamily::Clif | TileFamily::Avx2 => 6,
-            TileFamily::Avx512 => 12,
+            TileFamily::Avx512 => 8,
         }
     }
 
@@ -126,7 +126,7 @@ impl TileSpec {
         self.rows
     }
 
-    /// The function's symbol and its name in listings and reports, such as `avx512_mm_bf16_12x32`.
+    /// The function's symbol and its name in listings and reports, such as `avx512_mm_bf16_8x32`.
     pub fn name(&self) -> String {
         format!("{}_mm_{}_{}x{}", self.family.name(), self.element, self.rows, self.family.columns())
     }
