@@ -1,17 +1,24 @@
-//! What the portable tiles reach: `cargo run --release -p moec-codegen --example tile_speed`.
+//! What tiles reach: `cargo run --release -p moec-codegen --example tile_speed`.
 //!
-//! Prints GFLOP/s of every tile on a panel in the cache, and GB/s of the one-row tiles over 512 MiB
-//! of panels. With `--listing NAME`, prints that tile's machine code instead.
+//! Prints GFLOP/s of every tile on a panel in the cache, and GB/s of low tiles over 512 MiB of
+//! panels. With `--listing NAME`, prints that tile's machine code instead.
 
 use std::time::Instant;
 
-use moec_codegen::tile::{PANEL_COLUMNS, TILES, TileArgs, TileSpec};
+use moec_codegen::tile::{TileArgs, TileFamily, TileSpec};
 use moec_codegen::{Code, CodeKind, CodeModule, CodegenError, Target};
+use moec_ir::DType;
 
 fn main() -> Result<(), CodegenError> {
     let target = Target::host(CodeKind::Jit)?;
     let mut module = CodeModule::jit(&target, true)?;
-    for tile in &TILES {
+    let mut tiles = Vec::new();
+    for family in TileFamily::ALL.into_iter().filter(|family| *family <= target.tiles()) {
+        for element in [DType::F32, DType::Bf16, DType::F16] {
+            tiles.extend(family.tiles(element));
+        }
+    }
+    for tile in &tiles {
         tile.define(&mut module, true)?;
     }
     let code = module.finish()?;
@@ -24,26 +31,27 @@ fn main() -> Result<(), CodegenError> {
         }
         return Ok(());
     }
-    for tile in &TILES {
-        println!("{:18} {:6.1} GFLOP/s in the cache", tile.name, in_cache(&code, tile));
-        if tile.rows <= 2 {
-            println!("{:18} {:6.1} GB/s from memory", tile.name, streaming(&code, tile));
+    for tile in &tiles {
+        println!("{:20} {:6.1} GFLOP/s in the cache", tile.name(), in_cache(&code, tile));
+        if tile.rows() <= 8 {
+            println!("{:20} {:6.1} GB/s from memory", tile.name(), streaming(&code, tile));
         }
     }
     Ok(())
 }
 
 fn call(code: &Code, tile: &TileSpec, rows: &[*const f32], panel: *const u8, depth: usize) {
-    let Some(address) = code.address(tile.name) else { return };
+    let Some(address) = code.address(&tile.name()) else { return };
     // SAFETY: the contract of tiles; `code` is alive.
     let run: extern "C" fn(*const TileArgs) = unsafe { std::mem::transmute(address) };
-    let mut out = [0f32; 6 * PANEL_COLUMNS];
+    let columns = tile.family().columns();
+    let mut out = [0f32; 8 * 32];
     run(&TileArgs {
         rows: rows.as_ptr(),
         panel,
         depth: depth as u64,
         out: out.as_mut_ptr(),
-        out_stride: (PANEL_COLUMNS * 4) as u64,
+        out_stride: (columns * 4) as u64,
     });
     std::hint::black_box(&out);
 }
@@ -52,7 +60,7 @@ fn in_cache(code: &Code, tile: &TileSpec) -> f64 {
     let depth = 256;
     let row = vec![1f32; depth];
     let panel = vec![0u64; tile.panel_bytes(depth) / 8 + 8];
-    let rows = vec![row.as_ptr(); tile.rows];
+    let rows = vec![row.as_ptr(); tile.rows()];
     let calls = 20_000;
     let best = (0..5)
         .map(|_| {
@@ -63,7 +71,7 @@ fn in_cache(code: &Code, tile: &TileSpec) -> f64 {
             start.elapsed().as_secs_f64()
         })
         .fold(f64::INFINITY, f64::min);
-    (2 * calls * tile.rows * PANEL_COLUMNS * depth) as f64 / best / 1e9
+    (2 * calls * tile.rows() * tile.family().columns() * depth) as f64 / best / 1e9
 }
 
 fn streaming(code: &Code, tile: &TileSpec) -> f64 {
@@ -71,7 +79,7 @@ fn streaming(code: &Code, tile: &TileSpec) -> f64 {
     let bytes = 512 << 20;
     let panels = vec![1u8; bytes];
     let row = vec![1f32; depth];
-    let rows = vec![row.as_ptr(); tile.rows];
+    let rows = vec![row.as_ptr(); tile.rows()];
     let best = (0..3)
         .map(|_| {
             let start = Instant::now();

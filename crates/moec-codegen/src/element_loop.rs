@@ -90,6 +90,14 @@ pub(crate) fn runnable_targets() -> Vec<Target> {
         .collect()
 }
 
+/// For each tile family that this machine can run, a target that has it.
+pub(crate) fn targets_by_family() -> Vec<Target> {
+    let mut targets = runnable_targets();
+    targets.sort_by_key(Target::tiles);
+    targets.dedup_by_key(|target| target.tiles());
+    targets
+}
+
 /// Whether a listing calls anything.
 pub(crate) fn calls(assembly: &str) -> bool {
     let call = |line: &str| ["call", "bl ", "blr "].iter().any(|op| line.trim_start().starts_with(op));

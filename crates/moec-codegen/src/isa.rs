@@ -1,13 +1,15 @@
 //! Target selection: which instruction set, which flags.
 //!
-//! Knows names and features, not what is emitted with them. Emitters ask [`Target::fma`] only.
+//! Knows names and features, not what is emitted with them. Emitters ask [`Target::fma`] and
+//! [`Target::tiles`] only.
 
 use std::sync::Arc;
 
-use cranelift_codegen::isa::{self, TargetIsa};
+use cranelift_codegen::isa::{self, CallConv, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
 use crate::CodegenError;
+use crate::tile::TileFamily;
 
 /// What the code is for; decides how it addresses its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +42,33 @@ const V3: &[&str] = &[
     "has_lzcnt",
 ];
 
-const ROWS: [Row; 3] = [
+const V4: &[&str] = &[
+    "has_cmpxchg16b",
+    "has_sse3",
+    "has_ssse3",
+    "has_sse41",
+    "has_sse42",
+    "has_popcnt",
+    "has_avx",
+    "has_avx2",
+    "has_fma",
+    "has_bmi1",
+    "has_bmi2",
+    "has_lzcnt",
+    "has_avx512f",
+    "has_avx512dq",
+    "has_avx512vl",
+];
+
+const ROWS: [Row; 4] = [
     Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[] },
     Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: V3 },
+    Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: V4 },
     Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[] },
 ];
 
 /// Every name that [`Target::named`] knows.
-pub const TARGET_NAMES: [&str; 4] = ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name];
+pub const TARGET_NAMES: [&str; 5] = ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name, ROWS[3].name];
 
 /// An instruction set with its features, ready to compile for.
 #[derive(Clone)]
@@ -114,10 +135,32 @@ impl Target {
         self.isa.name() != "x64" || (self.has("has_fma") && self.has("has_avx"))
     }
 
+    /// The tiles that suit its vectors best. Machine code of tiles follows the System V convention;
+    /// where the platform has another, tiles are CLIF.
+    pub fn tiles(&self) -> TileFamily {
+        let all = |features: &[&str]| features.iter().all(|feature| self.has(feature));
+        if self.isa.name() != "x64" || self.isa.default_call_conv() != CallConv::SystemV {
+            TileFamily::Clif
+        } else if all(&["has_avx512f", "has_avx2", "has_fma"]) {
+            TileFamily::Avx512
+        } else if all(&["has_avx2", "has_fma"]) && (self.name != "host" || host_has_f16c()) {
+            TileFamily::Avx2
+        } else {
+            TileFamily::Clif
+        }
+    }
+
+    /// Columns of a panel of packed weights, as the tiles read them; what a plan is made for.
+    pub fn panel_columns(&self) -> u64 {
+        self.tiles().columns() as u64
+    }
+
     /// Whether this process can execute the code: the host has every feature that it may use.
     pub fn runs_here(&self) -> bool {
         let Ok(host) = Target::host(CodeKind::Jit) else { return false };
-        self.isa.name() == host.isa.name() && self.features().all(|feature| host.has(&feature))
+        self.isa.name() == host.isa.name()
+            && self.features().all(|feature| host.has(&feature))
+            && self.tiles() <= host.tiles()
     }
 
     pub(crate) fn isa(&self) -> &Arc<dyn TargetIsa> {
@@ -141,6 +184,14 @@ impl Target {
     fn has(&self, feature: &str) -> bool {
         self.features().any(|name| name == feature)
     }
+}
+
+/// A feature that [`TileFamily::Avx2`] needs and Cranelift has no name for.
+fn host_has_f16c() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::is_x86_feature_detected!("f16c");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 impl std::fmt::Debug for Target {
@@ -171,9 +222,19 @@ mod tests {
         let fma = |name| Target::named(name, CodeKind::Object).unwrap().fma();
         assert!(!fma("x86_64"));
         assert!(fma("x86_64-v3"));
+        assert!(fma("x86_64-v4"));
         assert!(fma("aarch64"));
         #[cfg(target_arch = "x86_64")]
         assert_eq!(fma("host"), std::is_x86_feature_detected!("fma"));
+    }
+
+    #[test]
+    fn tiles_are_as_wide_as_the_features_say() {
+        let tiles = |name| Target::named(name, CodeKind::Object).unwrap().tiles();
+        assert_eq!(tiles("x86_64"), TileFamily::Clif);
+        assert_eq!(tiles("x86_64-v3"), TileFamily::Avx2);
+        assert_eq!(tiles("x86_64-v4"), TileFamily::Avx512);
+        assert_eq!(tiles("aarch64"), TileFamily::Clif);
     }
 
     #[test]
@@ -186,6 +247,9 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = Target::named("z80", CodeKind::Jit).unwrap_err();
-        assert_eq!(error.to_string(), "unknown target `z80`; known are host, x86_64, x86_64-v3, aarch64");
+        assert_eq!(
+            error.to_string(),
+            "unknown target `z80`; known are host, x86_64, x86_64-v3, x86_64-v4, aarch64"
+        );
     }
 }

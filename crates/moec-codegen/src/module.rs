@@ -27,9 +27,9 @@ const ARENA_BYTES: usize = 64 << 20;
 pub struct Listing {
     /// The function's symbol.
     pub name: String,
-    /// Cranelift IR as emitted, before Cranelift optimises it.
+    /// Cranelift IR as emitted, before Cranelift optimises it; a comment if there was none.
     pub clif: String,
-    /// Machine code in Cranelift's notation.
+    /// Machine code in Cranelift's or the assembler's notation.
     pub assembly: String,
 }
 
@@ -230,15 +230,26 @@ impl<M: Module> CodeModule<M> {
     }
 
     /// Defines the declared function `id` by finished, position-independent machine code that
-    /// follows the platform's C calling convention.
+    /// follows the platform's C calling convention. `assembly` gives its text if listings are kept.
     ///
     /// # Errors
     /// `Function` if `id` has a body already.
-    pub fn define_bytes(&mut self, id: FuncId, alignment: u64, bytes: &[u8]) -> Result<(), CodegenError> {
+    pub fn define_bytes(
+        &mut self,
+        id: FuncId,
+        alignment: u64,
+        bytes: &[u8],
+        assembly: impl FnOnce() -> String,
+    ) -> Result<(), CodegenError> {
         let name = self.symbol(id);
         self.module
             .define_function_bytes(id, alignment, bytes, &[])
-            .map_err(|error| CodegenError::function(&name, &error))
+            .map_err(|error| CodegenError::function(&name, &error))?;
+        if let Some(listings) = &mut self.listings {
+            let clif = "; assembled without Cranelift\n".to_owned();
+            listings.push(Listing { name, clif, assembly: assembly() });
+        }
+        Ok(())
     }
 }
 
@@ -376,7 +387,7 @@ mod tests {
         let signature = module.signature(&[], &[I64]);
         let id = module.declare("seven", &signature, true).unwrap();
         // mov eax, 7; ret
-        module.define_bytes(id, 16, &[0xb8, 7, 0, 0, 0, 0xc3]).unwrap();
+        module.define_bytes(id, 16, &[0xb8, 7, 0, 0, 0, 0xc3], String::new).unwrap();
         let code = module.finish().unwrap();
         let address = code.address("seven").unwrap();
         // SAFETY: the bytes above follow the C convention; `code` is alive.

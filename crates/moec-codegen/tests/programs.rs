@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 
 use half::{bf16, f16};
-use moec_codegen::{CodeKind, Compiled, Target, tile};
+use moec_codegen::{CodeKind, Compiled, TARGET_NAMES, Target};
 use moec_interp::{Tensor, generate};
 use moec_ir::{DType, Module, Sizes, print};
 use moec_plan::abi::{Frame, KernelFn, Program};
@@ -129,16 +129,28 @@ fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
     Ok(())
 }
 
-fn compiled(module: &Module) -> Compiled {
-    let plan = moec_plan::plan(module, tile::PANEL_COLUMNS as u64);
+fn compiled(module: &Module, target: &Target) -> Compiled {
+    let plan = moec_plan::plan(module, target.panel_columns());
     let plan = plan.unwrap_or_else(|error| panic!("{error}\n{}", print(module)));
-    let target = Target::host(CodeKind::Jit).unwrap();
-    Compiled::jit(plan, &target, false).unwrap_or_else(|error| panic!("{error}\n{}", print(module)))
+    Compiled::jit(plan, target, false).unwrap_or_else(|error| panic!("{error}\n{}", print(module)))
 }
 
+/// This machine, and the lesser ones that it can stand in for.
+fn targets() -> Vec<Target> {
+    let targets = TARGET_NAMES.iter().map(|name| Target::named(name, CodeKind::Jit).unwrap());
+    targets.filter(Target::runs_here).collect()
+}
+
+/// On this machine and, by turns, as another.
 fn check(module: &Module, seed: u64) {
+    let targets = targets();
+    check_on(&targets[0], module, seed);
+    check_on(&targets[seed as usize % targets.len()], module, seed);
+}
+
+fn check_on(target: &Target, module: &Module, seed: u64) {
     let module = module.instantiate(&Sizes::new()).unwrap();
-    let program = compiled(&module);
+    let program = compiled(&module, target);
     for tokens in [5, 1, 0, 17] {
         let sizes: Sizes = [("T".into(), tokens)].into();
         let given = generate::inputs(&module, &sizes, seed).unwrap();
@@ -147,7 +159,11 @@ fn check(module: &Module, seed: u64) {
             .unwrap_or_else(|fault| panic!("seed {seed}, T = {tokens}: {fault}\n{}", print(&module)));
         for (found, (name, wanted)) in found.iter().zip(&wanted) {
             if let Err(message) = close(found, wanted) {
-                panic!("seed {seed}: {name} for T = {tokens}: {message}\n{}", print(&module));
+                panic!(
+                    "seed {seed}: {name} for T = {tokens} on {}: {message}\n{}",
+                    target.name(),
+                    print(&module)
+                );
             }
         }
     }

@@ -141,7 +141,7 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
     }
     let Optimised { module, report, validation } = optimise(&checked.ir, options, watch)?;
     let module = numbers(&module, Stage::Optimise)?;
-    let plan = plan(&module)?;
+    let plan = plan(&module, &target)?;
     watch(Stage::Plan);
     let program = Compiled::jit(plan, &target, false)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;
@@ -149,8 +149,8 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
     Ok(Artifact { checked, module, report, validation, program: Arc::new(program) })
 }
 
-pub(crate) fn plan(module: &Module) -> Result<moec_plan::Plan, CompileError> {
-    moec_plan::plan(module, moec_codegen::tile::PANEL_COLUMNS as u64)
+pub(crate) fn plan(module: &Module, target: &Target) -> Result<moec_plan::Plan, CompileError> {
+    moec_plan::plan(module, target.panel_columns())
         .map_err(|error| CompileError::internal(Stage::Plan, error))
 }
 

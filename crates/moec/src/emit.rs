@@ -38,7 +38,8 @@ pub fn emit(
     if last < Some(Emit::Plan) {
         return Ok(texts);
     }
-    let plan = plan(&module)?;
+    let target = target(options, CodeKind::Object)?;
+    let plan = plan(&module, &target)?;
     watch(Stage::Plan);
     if forms.contains(&Emit::Plan) {
         texts.push((Emit::Plan, moec_plan::print(&plan)));
@@ -46,7 +47,6 @@ pub fn emit(
     if last < Some(Emit::Clif) {
         return Ok(texts);
     }
-    let target = target(options, CodeKind::Object)?;
     let (_, listings) = moec_codegen::compile_object(&plan, &target, true)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);

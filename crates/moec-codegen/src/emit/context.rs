@@ -251,6 +251,13 @@ impl<'a, 'f> Cx<'a, 'f> {
         let up = self.plus(a, n as i64 - 1);
         self.b.ins().udiv_imm_u(up, n as i64)
     }
+
+    /// `ceil(a / n)` for `n >= 1`.
+    pub(super) fn parts_of(&mut self, a: Value, n: Value) -> Value {
+        let up = self.add(a, n);
+        let up = self.plus(up, -1);
+        self.b.ins().udiv(up, n)
+    }
 }
 
 /// Insertion before the jump that ends the entry block.

@@ -39,7 +39,6 @@ use moec_ir::DType;
 use moec_plan::{Kernel, Phase, Plan, Step};
 
 use self::context::Cx;
-use crate::tile::{PANEL_COLUMNS, TileIsa, TileSpec};
 use crate::{CodeModule, CodegenError};
 
 /// The tiles of each element type, for 1, 2, .. rows.
@@ -62,8 +61,9 @@ fn phase_name(phase: Phase) -> &'static str {
 /// # Errors
 /// `Function` if the plan breaks a guarantee, or if Cranelift refuses a function.
 pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<(), CodegenError> {
-    if plan.panel_columns != PANEL_COLUMNS as u64 {
-        let reason = format!("panels have {} columns, tiles {PANEL_COLUMNS}", plan.panel_columns);
+    let columns = module.target().panel_columns();
+    if plan.panel_columns != columns {
+        let reason = format!("panels have {} columns, tiles {columns}", plan.panel_columns);
         return Err(CodegenError::Function { function: plan.name.to_string(), reason });
     }
     let tiles = define_tiles(module, plan)?;
@@ -94,7 +94,7 @@ fn define_tiles<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<Ti
         .collect();
     let mut tiles = TileIds::new();
     for element in elements {
-        let heights = (1..).map_while(|rows| TileSpec::find(TileIsa::Clif, element, rows));
+        let heights = module.target().tiles().tiles(element);
         let ids = heights.map(|tile| tile.define(module, false)).collect::<Result<Vec<_>, _>>()?;
         if !ids.is_empty() {
             tiles.insert(element, ids);

@@ -1,8 +1,8 @@
-//! A weight into panels `[groups, panels, k, 16]`, elements as they are.
+//! A weight into panels `[groups, panels, k, columns]`, elements as they are.
 //!
 //! ```text
 //! for item in begin..end                      group, panel
-//!   columns[c] = where column c of the panel begins in the source        c < valid <= 16
+//!   columns[c] = where column c of the panel begins in the source        c < valid <= columns
 //!   for each point of the axes of k but the last
 //!     source contiguous along n:    for k           copy a row of columns
 //!     otherwise:                    for k by 64     for c    copy 64 elements of column c, so that
@@ -18,21 +18,20 @@ use moec_plan::{Index, Pack};
 
 use super::context::Cx;
 use super::driver::Work;
-use crate::tile::PANEL_COLUMNS;
 
 /// Elements of a column copied at a time.
 const RUN: i64 = 64;
-const COLUMNS: i64 = PANEL_COLUMNS as i64;
 
 /// Items: the panels of all groups.
 pub(super) fn work(cx: &mut Cx<'_, '_>, pack: &Pack) -> Work {
     let mut work = Work::points(cx, &pack.groups);
     let n = cx.size(&pack.out.n);
-    let panels = cx.parts(n, PANEL_COLUMNS as u64);
+    let columns = cx.plan.panel_columns;
+    let panels = cx.parts(n, columns);
     work.items = cx.b.ins().imul(work.items, panels);
     work.only_if(cx, &pack.out.k);
     work.times(cx, &pack.out.k);
-    work.scale(cx, PANEL_COLUMNS);
+    work.scale(cx, columns as usize);
     work
 }
 
@@ -43,21 +42,23 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
     let Some((k_last, k_outer)) = pack.k.split_last() else {
         return cx.refuse("a packed weight has no axis of the contraction");
     };
-    let source = Source { pack, dtype_bytes: cx.dtype(pack.source.buffer).bytes() as i64 };
+    let width = cx.plan.panel_columns as i64;
+    let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
+    let source = Source { pack, dtype_bytes, width };
     let n = cx.size(&pack.out.n);
     let k = cx.size(&pack.out.k);
-    let panels = cx.parts(n, PANEL_COLUMNS as u64);
-    let (_, columns) = cx.slot(8 * PANEL_COLUMNS);
+    let panels = cx.parts(n, width as u64);
+    let (_, columns) = cx.slot(8 * width as usize);
     let out = cx.base(pack.out.buffer);
     let zero = cx.int(0);
-    let full = cx.int(COLUMNS);
+    let full = cx.int(width);
     let outer_points = cx.product(k_outer);
     let run_len = cx.size(k_last);
     let k_axis = pack.groups.len() + pack.n.len();
     cx.each(begin, end, |cx, item| {
         let group = cx.b.ins().udiv(item, panels);
         let panel = cx.b.ins().urem(item, panels);
-        let first = cx.b.ins().imul_imm_u(panel, COLUMNS);
+        let first = cx.b.ins().imul_imm_u(panel, width);
         let left = cx.b.ins().isub(n, first);
         let valid = cx.smaller(left, full);
         let start = cx.start(pack.source.buffer, &pack.source.offset);
@@ -71,11 +72,11 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
             cx.store(at, entry, 0);
         });
         let rows = cx.b.ins().imul(item, k);
-        let out = cx.element(out, rows, COLUMNS * source.dtype_bytes);
+        let out = cx.element(out, rows, source.row_of_panel());
         let blank = cx.b.ins().icmp(IntCC::NotEqual, valid, full);
         cx.when(blank, |cx| {
             cx.each(zero, k, |cx, row| {
-                let row = cx.element(out, row, COLUMNS * source.dtype_bytes);
+                let row = cx.element(out, row, source.row_of_panel());
                 cx.each(valid, full, |cx, c| {
                     let nothing = cx.b.ins().iconst(source.word(), 0);
                     let place = cx.element(row, c, source.dtype_bytes);
@@ -92,7 +93,7 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
                 number = cx.add(number, at);
             }
             let rows = cx.b.ins().imul(number, run_len);
-            let out = cx.element(out, rows, COLUMNS * source.dtype_bytes);
+            let out = cx.element(out, rows, source.row_of_panel());
             let panel = Panel { columns, valid, far, out, len: run_len };
             if source.contiguous_columns(cx) {
                 copy_rows(cx, &source, &panel);
@@ -107,6 +108,8 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
 struct Source<'p> {
     pack: &'p Pack,
     dtype_bytes: i64,
+    /// Columns of a panel.
+    width: i64,
 }
 
 /// Part of a panel: all columns, a run of rows.
@@ -155,6 +158,11 @@ impl Source<'_> {
         }
     }
 
+    /// Bytes of one row of a panel.
+    fn row_of_panel(&self) -> i64 {
+        self.width * self.dtype_bytes
+    }
+
     /// An element as bits.
     fn word(&self) -> Type {
         if self.dtype_bytes == 4 { I32 } else { I16 }
@@ -165,10 +173,10 @@ impl Source<'_> {
 fn copy_rows(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
     let zero = cx.int(0);
     let row_bytes = source.row_bytes(cx);
-    let panel_bytes = COLUMNS * source.dtype_bytes;
+    let panel_bytes = source.row_of_panel();
     let first = cx.load(I64, panel.columns, 0);
     let first = cx.add(first, panel.far);
-    let part = cx.b.ins().icmp_imm_u(IntCC::NotEqual, panel.valid, COLUMNS);
+    let part = cx.b.ins().icmp_imm_u(IntCC::NotEqual, panel.valid, source.width);
     cx.each(zero, panel.len, |cx, row| {
         let far = cx.b.ins().imul(row, row_bytes);
         let from = cx.add(first, far);
@@ -192,7 +200,7 @@ fn copy_rows(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
 fn copy_columns(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
     let zero = cx.int(0);
     let row_bytes = source.row_bytes(cx);
-    let panel_bytes = COLUMNS * source.dtype_bytes;
+    let panel_bytes = source.row_of_panel();
     cx.range(zero, panel.len, RUN, &[], |cx, begin, _| {
         let end = cx.plus(begin, RUN);
         let end = cx.smaller(end, panel.len);

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! for item in begin..end              group, block of panels, block of rows (if not routed)
-//!   for 6 rows at a time              addresses of the rows, direct or by token
+//!   for m rows at a time              addresses of the rows, direct or by token
 //!     for panel in block
-//!       for each weight               tile(rows, panel) -> sums, 6 x 16 on the stack
-//!       for row in the 6
+//!       for each weight               tile(rows, panel) -> sums, m x columns on the stack
+//!       for row in the m
 //!         for column by four lanes    out[row, column] = epilogue(sums, ..)
 //! ```
 //!
+//! Rows are cut into as few tiles as possible, all of one height `m` but the last: with tiles of at
+//! most 8 rows, 9 rows are 5 and 4.
 //! A block of panels is about [`BLOCK_BYTES`], so that it stays in the second-level cache while all
 //! rows pass; with one row panels stream from memory in order. Each element of a tile is summed in
 //! one order (see [`tile`](crate::tile)), so neither the block nor the number of rows is seen in
@@ -27,7 +29,7 @@ use super::driver::Work;
 use super::element::Datum;
 use super::scalar::Program;
 use crate::Lanes;
-use crate::tile::{PANEL_COLUMNS, TileArgs};
+use crate::tile::TileArgs;
 
 /// Bytes of weights of an item.
 const BLOCK_BYTES: i64 = 256 << 10;
@@ -35,9 +37,6 @@ const BLOCK_BYTES: i64 = 256 << 10;
 const LEAST_BLOCKS: u64 = 8;
 /// Rows of an item that is not routed.
 const BLOCK_ROWS: u64 = 48;
-const COLUMNS: i64 = PANEL_COLUMNS as i64;
-/// Bytes of a row of sums.
-const SUM_ROW: i64 = COLUMNS * 4;
 
 /// The axes of the epilogue.
 const ROW: usize = 0;
@@ -65,20 +64,18 @@ struct Cut {
 fn cut(cx: &mut Cx<'_, '_>, product: &Product) -> Cut {
     let weight = &product.weights[0];
     let n = cx.size(&weight.n);
-    let panels = cx.parts(n, PANEL_COLUMNS as u64);
+    let panels = cx.parts(n, cx.plan.panel_columns);
     let bytes: u64 = product.weights.iter().map(|w| cx.dtype(w.buffer).bytes() as u64).sum();
     let k = cx.size(&weight.k);
     let one = cx.int(1);
     let k = cx.b.ins().umax(k, one);
-    let panel_bytes = cx.b.ins().imul_imm_u(k, bytes as i64 * COLUMNS);
+    let panel_bytes = cx.b.ins().imul_imm_u(k, (bytes * cx.plan.panel_columns) as i64);
     let budget = cx.int(BLOCK_BYTES);
     let fitting = cx.b.ins().udiv(budget, panel_bytes);
     let fair = cx.parts(panels, LEAST_BLOCKS);
     let block = cx.smaller(fitting, fair);
     let block = cx.b.ins().umax(block, one);
-    let up = cx.add(panels, block);
-    let up = cx.plus(up, -1);
-    let across = cx.b.ins().udiv(up, block);
+    let across = cx.parts_of(panels, block);
     let (groups, down) = match &product.groups {
         Groups::Batch { count, rows } => {
             let rows = cx.size(rows);
@@ -128,6 +125,8 @@ struct Shared<'p> {
     product: &'p Product,
     program: Program<'p>,
     weights: Vec<Weight>,
+    /// Columns of a panel.
+    columns: i64,
     /// Columns of a matrix.
     n: Value,
     cut: Cut,
@@ -145,7 +144,7 @@ struct Weight {
     panel: Value,
     /// The tile's argument, a [`TileArgs`].
     args: Value,
-    /// Its result, rows of 16 sums.
+    /// Its result, rows of as many sums as a panel has columns.
     sums: Value,
     /// Array of the tiles' addresses, the one for `m` rows at `m - 1`.
     tiles: Value,
@@ -176,9 +175,15 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, product: &Product, tiles: &Tiles, begin:
         };
         let mut program = shared.program.clone();
         program.bind(cx, GROUP, group);
-        cx.range(first_row, last_row, shared.height as i64, &[], |cx, row, _| {
+        let rows = cx.b.ins().isub(last_row, first_row);
+        let [zero, one] = [0, 1].map(|n| cx.int(n));
+        let tiles = cx.parts(rows, shared.height as u64);
+        let some = cx.b.ins().umax(tiles, one);
+        let height = cx.parts_of(rows, some);
+        cx.each(zero, tiles, |cx, tile| {
+            let above = cx.b.ins().imul(tile, height);
+            let row = cx.add(first_row, above);
             let left = cx.b.ins().isub(last_row, row);
-            let height = cx.int(shared.height as i64);
             let m = cx.smaller(left, height);
             find_rows(cx, &shared, group, row, m);
             let first_panel_of_group = cx.b.ins().imul(group, shared.cut.panels);
@@ -187,7 +192,6 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, product: &Product, tiles: &Tiles, begin:
                 call_tiles(cx, &shared, at, m);
                 finish_tile(cx, &shared, &program, Tile { row, m, panel });
             });
-            Vec::new()
         });
     });
 }
@@ -218,7 +222,8 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
         .collect();
     let signature = cx.b.func.dfg.ext_funcs[of_weights[0][0]].signature;
     let n = cx.size(&first.n);
-    Some(Shared { product, program, weights, n, cut: cut(cx, product), rows, height, signature })
+    let columns = cx.plan.panel_columns as i64;
+    Some(Shared { product, program, weights, columns, n, cut: cut(cx, product), rows, height, signature })
 }
 
 fn prepare_weight(
@@ -233,9 +238,10 @@ fn prepare_weight(
         let address = cx.b.ins().func_addr(I64, tile);
         cx.store(address, addresses, 8 * m as i32);
     }
-    let (_, sums) = cx.slot(SUM_ROW as usize * tiles.len());
+    let columns = cx.plan.panel_columns as i64;
+    let (_, sums) = cx.slot(4 * columns as usize * tiles.len());
     let (_, args) = cx.slot(size_of::<TileArgs>());
-    let stride = cx.int(SUM_ROW);
+    let stride = cx.int(4 * columns);
     for (offset, value) in [
         (offset_of!(TileArgs, rows), rows),
         (offset_of!(TileArgs, depth), k),
@@ -245,7 +251,7 @@ fn prepare_weight(
         cx.store(value, args, offset as i32);
     }
     let panel = cx.bytes(&weight.k, cx.dtype(weight.buffer));
-    let panel = cx.b.ins().imul_imm_u(panel, COLUMNS);
+    let panel = cx.b.ins().imul_imm_u(panel, columns);
     Weight { base: cx.base(weight.buffer), panel, args, sums, tiles: addresses }
 }
 
@@ -294,9 +300,9 @@ struct Tile {
 /// The epilogue of a tile and its stores.
 fn finish_tile(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, tile: Tile) {
     let product = shared.product;
-    let first = cx.b.ins().imul_imm_u(tile.panel, COLUMNS);
+    let first = cx.b.ins().imul_imm_u(tile.panel, shared.columns);
     let left = cx.b.ins().isub(shared.n, first);
-    let full = cx.int(COLUMNS);
+    let full = cx.int(shared.columns);
     let valid = cx.smaller(left, full);
     let zero = cx.int(0);
     cx.each(zero, tile.m, |cx, i| {
@@ -312,8 +318,8 @@ fn finish_tile(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, 
                 }
             }
         }
-        let known = cx.known(&product.weights[0].n).filter(|n| n % PANEL_COLUMNS as u64 == 0);
-        let known = known.map(|_| PANEL_COLUMNS as u64);
+        let columns = shared.columns as u64;
+        let known = cx.known(&product.weights[0].n).filter(|n| n.is_multiple_of(columns)).map(|_| columns);
         cx.split_value(valid, known, &[4, 1], &mut |cx, width, c| {
             let (lanes, ty) = if width == 4 { (Lanes::X4, F32X4) } else { (Lanes::Scalar, F32) };
             let mut point = of_row.clone();
@@ -321,7 +327,7 @@ fn finish_tile(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, 
                 .weights
                 .iter()
                 .map(|weight| {
-                    let sums = cx.element(weight.sums, i, SUM_ROW);
+                    let sums = cx.element(weight.sums, i, 4 * shared.columns);
                     let place = cx.element(sums, c, 4);
                     Datum::number(lanes, cx.load(ty, place, 0))
                 })

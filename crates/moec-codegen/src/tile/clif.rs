@@ -25,12 +25,40 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
+use moec_ir::DType;
 
-use super::{PANEL_COLUMNS, TileArgs, TileSpec};
+use super::{TileArgs, TileFamily, TileSpec};
 use crate::{LaneEmitter, Lanes};
 
 /// Columns per vector.
 const LANES: usize = 4;
+/// Columns of a panel.
+const COLUMNS: usize = 16;
+
+/// How a tile of some height uses the registers.
+struct Shape {
+    rows: usize,
+    element: DType,
+    /// Columns per sweep over `k`: so many that the sums fit into the registers.
+    sweep: usize,
+    /// Steps of `k` per round of the main loop.
+    unroll: usize,
+    /// Whether an element of the left operand is loaded again for every vector of columns, which
+    /// costs loads and saves the register that keeps it.
+    reload: bool,
+}
+
+impl Shape {
+    fn of(tile: &TileSpec) -> Shape {
+        debug_assert_eq!(tile.family, TileFamily::Clif);
+        let (sweep, unroll, reload) = match tile.rows {
+            1 | 2 => (COLUMNS, 2, false),
+            3 | 4 => (COLUMNS / 2, 2, false),
+            _ => (COLUMNS / 2, 1, true),
+        };
+        Shape { rows: tile.rows, element: tile.element, sweep, unroll, reload }
+    }
+}
 
 /// What stays fixed during a call.
 struct Operands {
@@ -46,19 +74,20 @@ struct Operands {
 
 /// Builds the body of `tile`.
 pub(super) fn emit(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool) {
+    let tile = &Shape::of(tile);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     b.seal_block(entry);
     let args = b.block_params(entry)[0];
     let operands = load_operands(b, tile, args);
-    for sweep in 0..PANEL_COLUMNS / tile.sweep {
+    for sweep in 0..COLUMNS / tile.sweep {
         emit_sweep(b, tile, fma, &operands, sweep * tile.sweep);
     }
     b.ins().return_(&[]);
 }
 
-fn load_operands(b: &mut FunctionBuilder<'_>, tile: &TileSpec, args: Value) -> Operands {
+fn load_operands(b: &mut FunctionBuilder<'_>, tile: &Shape, args: Value) -> Operands {
     let mut field = |offset: usize| b.ins().load(I64, constant_data(), args, bytes(offset));
     let rows = field(offset_of!(TileArgs, rows));
     let panel = field(offset_of!(TileArgs, panel));
@@ -78,7 +107,7 @@ fn load_operands(b: &mut FunctionBuilder<'_>, tile: &TileSpec, args: Value) -> O
 /// Two loops, of full rounds and of single steps, carry the byte offset in the rows, the panel's
 /// pointer and the sums. Both test at the top: a sum that leaves a loop at its bottom would count as
 /// used twice, and Cranelift then folds none of the loads that lead to it into instructions.
-fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool, operands: &Operands, column: usize) {
+fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &Shape, fma: bool, operands: &Operands, column: usize) {
     let vectors = tile.sweep / LANES;
     let first = b.ins().iconst(I64, 0);
     let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.element.bytes()) as i64);
@@ -103,7 +132,7 @@ fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool, operands:
             emit_step(b, tile, fma, operands, step, &mut next);
         }
         next[0] = b.ins().iadd_imm_u(next[0], (count * 4) as i64);
-        next[1] = b.ins().iadd_imm_u(next[1], (count * PANEL_COLUMNS * tile.element.bytes()) as i64);
+        next[1] = b.ins().iadd_imm_u(next[1], (count * COLUMNS * tile.element.bytes()) as i64);
         b.ins().jump(test, &arguments(&next));
         b.switch_to_block(done);
         for block in [test, body, done] {
@@ -125,7 +154,7 @@ fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &TileSpec, fma: bool, operands:
 /// One `k`: `carried` is the row offset, the panel pointer and the sums, row by row.
 fn emit_step(
     b: &mut FunctionBuilder<'_>,
-    tile: &TileSpec,
+    tile: &Shape,
     fma: bool,
     operands: &Operands,
     step: usize,
@@ -136,7 +165,7 @@ fn emit_step(
     let element = tile.element.bytes();
     let columns: Vec<Value> = (0..vectors)
         .map(|v| {
-            let place = bytes((step * PANEL_COLUMNS + v * LANES) * element);
+            let place = bytes((step * COLUMNS + v * LANES) * element);
             LaneEmitter::new(b, Lanes::X4, fma).load(tile.element, panel, place)
         })
         .collect();

@@ -1,36 +1,33 @@
 //! Matrix tiles: the innermost product, behind one contract that every instruction set's tiles keep.
 //!
 //! A tile is a function `extern "C" fn(*const TileArgs)` for a fixed number of rows `m` and one
-//! packed panel of [`PANEL_COLUMNS`] columns. It computes
+//! packed panel, whose number of columns is its family's ([`TileFamily::columns`]). It computes
 //!
 //! ```text
-//! out[r][c] = sum over k of rows[r][k] * panel[k][c]        r < m, c < 16
+//! out[r][c] = sum over k of rows[r][k] * panel[k][c]        r < m, c < columns
 //! ```
 //!
 //! - **Order.** Every sum starts at 0.0 and takes `k` in ascending order, one product after the
 //!   other, each product and sum rounded once together where the target has FMA
-//!   ([`Target::fma`]), one after the other where it has not. So a row's result has the same bits
-//!   in every tile of a target, whatever its height.
-//! - **Edges.** Reads exactly `depth` floats of each row and `depth * 16` elements of the panel,
-//!   writes exactly 16 floats of each of the `m` output rows. `depth` may be 0.
-//! - **Packing.** A panel is `[depth][16]` elements, aligned to [`PANEL_ALIGNMENT`] bytes. Matrix
-//!   columns beyond the last are packed as zeros; whoever reads `out` ignores them.
+//!   ([`Target::fma`](crate::Target::fma)), one after the other where it has not. So a row's result
+//!   has the same bits in every tile of a target, whatever its height and whatever its family.
+//! - **Edges.** Reads exactly `depth` floats of each row and `depth * columns` elements of the
+//!   panel, writes exactly `columns` floats of each of the `m` output rows. `depth` may be 0.
+//! - **Packing.** A panel is `[depth][columns]` elements, aligned to [`PANEL_ALIGNMENT`] bytes for
+//!   speed. Matrix columns beyond the last are packed as zeros; whoever reads `out` ignores them.
 //!
-//! [`TILES`] lists all there are, [`TileSpec::find`] chooses, [`TileSpec::define`] compiles one into
-//! a module. Wide tiles get further [`TileIsa`]s and rows in that table.
+//! A target has one family ([`Target::tiles`](crate::Target::tiles)): [`TileFamily::tiles`] lists
+//! its tiles, [`TileSpec::define`] compiles one into a module. `clif` emits the portable family,
+//! which is the reference; `wide` assembles the others.
 
 mod clif;
+mod wide;
 
 use cranelift_codegen::ir::types::I64;
 use cranelift_module::{FuncId, Module};
 use moec_ir::DType;
 
-#[cfg(doc)]
-use crate::Target;
 use crate::{CodeModule, CodegenError};
-
-/// Columns of a packed panel.
-pub const PANEL_COLUMNS: usize = 16;
 
 /// Alignment of a panel's first byte.
 pub const PANEL_ALIGNMENT: usize = 64;
@@ -42,107 +39,136 @@ pub struct TileArgs {
     /// `m` pointers to the rows of the left operand, `depth` f32 each. Rows may lie anywhere and may
     /// be the same: gathered rows are read in place.
     pub rows: *const *const f32,
-    /// The packed panel, `[depth][16]` of the tile's element type.
+    /// The packed panel, `[depth][columns]` of the tile's element type.
     pub panel: *const u8,
     /// Length of the sums.
     pub depth: u64,
-    /// The first of `m` output rows of 16 f32.
+    /// The first of `m` output rows of as many f32 as the panel has columns.
     pub out: *mut f32,
     /// Bytes from one output row to the next.
     pub out_stride: u64,
 }
 
-/// Who generates a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TileIsa {
+/// The tiles of one instruction set, in ascending order of what they need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TileFamily {
     /// CLIF with 128-bit vectors: runs everywhere.
     Clif,
+    /// Machine code for x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// Machine code for x86-64 with AVX-512F.
+    Avx512,
 }
 
-/// One tile: everything that its generator needs to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TileSpec {
-    /// The function's symbol and its name in listings and reports.
-    pub name: &'static str,
-    /// Who generates it.
-    pub isa: TileIsa,
-    /// Element type of the panel; widened exactly to f32.
-    pub element: DType,
-    /// Height `m`.
-    pub rows: usize,
-    /// Columns per sweep over `k`: a divisor of [`PANEL_COLUMNS`], so many that the sums fit into
-    /// the registers.
-    pub sweep: usize,
-    /// Steps of `k` per round of the main loop.
-    pub unroll: usize,
-    /// Whether an element of the left operand is loaded again for every vector of columns, which
-    /// costs loads and saves the register that keeps it.
-    pub reload: bool,
-}
+impl TileFamily {
+    /// Every family.
+    pub const ALL: [TileFamily; 3] = [TileFamily::Clif, TileFamily::Avx2, TileFamily::Avx512];
 
-macro_rules! clif_tiles {
-    ($($element:ident $text:literal),*) => {
-        [$(
-            clif_tile!($element $text 1: sweep 16, unroll 2, reload false),
-            clif_tile!($element $text 2: sweep 16, unroll 2, reload false),
-            clif_tile!($element $text 3: sweep 8, unroll 2, reload false),
-            clif_tile!($element $text 4: sweep 8, unroll 2, reload false),
-            clif_tile!($element $text 5: sweep 8, unroll 1, reload true),
-            clif_tile!($element $text 6: sweep 8, unroll 1, reload true),
-        )*]
-    };
-}
-
-macro_rules! clif_tile {
-    ($element:ident $text:literal $rows:literal: sweep $sweep:literal, unroll $unroll:literal, reload $reload:literal) => {
-        TileSpec {
-            name: concat!("clif_mm_", $text, "_", $rows, "x16"),
-            isa: TileIsa::Clif,
-            element: DType::$element,
-            rows: $rows,
-            sweep: $sweep,
-            unroll: $unroll,
-            reload: $reload,
+    /// The name that begins the names of its tiles.
+    pub fn name(self) -> &'static str {
+        match self {
+            TileFamily::Clif => "clif",
+            TileFamily::Avx2 => "avx2",
+            TileFamily::Avx512 => "avx512",
         }
-    };
-}
-
-/// Every tile.
-pub const TILES: [TileSpec; 18] = clif_tiles!(F32 "f32", Bf16 "bf16", F16 "f16");
-
-impl TileSpec {
-    /// The tile of that generator, panel element and height.
-    pub fn find(isa: TileIsa, element: DType, rows: usize) -> Option<&'static TileSpec> {
-        TILES.iter().find(|tile| tile.isa == isa && tile.element == element && tile.rows == rows)
     }
 
-    /// The tallest tile of that generator and panel element.
-    pub fn tallest(isa: TileIsa, element: DType) -> Option<&'static TileSpec> {
-        TILES.iter().filter(|tile| tile.isa == isa && tile.element == element).max_by_key(|tile| tile.rows)
+    /// Columns of a packed panel.
+    pub fn columns(self) -> usize {
+        match self {
+            TileFamily::Clif | TileFamily::Avx2 => 16,
+            TileFamily::Avx512 => 32,
+        }
+    }
+
+    /// Rows of the tallest tile; there is one of every height from 1 on.
+    pub fn tallest(self) -> usize {
+        match self {
+            TileFamily::Clif | TileFamily::Avx2 => 6,
+            TileFamily::Avx512 => 8,
+        }
+    }
+
+    /// The tile of that panel element and height, if there is one.
+    pub fn tile(self, element: DType, rows: usize) -> Option<TileSpec> {
+        let floats = matches!(element, DType::F32 | DType::Bf16 | DType::F16);
+        (floats && (1..=self.tallest()).contains(&rows)).then_some(TileSpec { family: self, element, rows })
+    }
+
+    /// The tiles of all heights for that panel element, ascending; none for elements that are no
+    /// floats.
+    pub fn tiles(self, element: DType) -> impl Iterator<Item = TileSpec> {
+        (1..=self.tallest()).filter_map(move |rows| self.tile(element, rows))
+    }
+}
+
+/// One tile: what its generator needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileSpec {
+    family: TileFamily,
+    element: DType,
+    rows: usize,
+}
+
+impl TileSpec {
+    /// Who generates it.
+    pub fn family(&self) -> TileFamily {
+        self.family
+    }
+
+    /// Element type of the panel; widened exactly to f32.
+    pub fn element(&self) -> DType {
+        self.element
+    }
+
+    /// Height `m`.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The function's symbol and its name in listings and reports, such as `avx512_mm_bf16_8x32`.
+    pub fn name(&self) -> String {
+        format!("{}_mm_{}_{}x{}", self.family.name(), self.element, self.rows, self.family.columns())
     }
 
     /// Bytes of one panel for sums of length `depth`.
     pub fn panel_bytes(&self, depth: usize) -> usize {
-        depth * PANEL_COLUMNS * self.element.bytes()
+        depth * self.family.columns() * self.element.bytes()
     }
 
     /// Compiles the tile into `module` under its name.
     ///
     /// # Errors
-    /// `Function` if the name is taken or Cranelift refuses it.
+    /// `UnsupportedTarget` if the target cannot run the family's tiles, `Function` if the name is
+    /// taken or Cranelift refuses it.
     pub fn define<M: Module>(
         &self,
         module: &mut CodeModule<M>,
         exported: bool,
     ) -> Result<FuncId, CodegenError> {
+        if self.family > module.target().tiles() {
+            return Err(CodegenError::UnsupportedTarget {
+                name: module.target().name().to_owned(),
+                reason: format!("it cannot run the tile {}", self.name()),
+            });
+        }
         let signature = module.signature(&[I64], &[]);
-        let id = module.declare(self.name, &signature, exported)?;
-        let fma = module.target().fma();
-        match self.isa {
-            TileIsa::Clif => module.define_as_written(id, |builder| {
-                clif::emit(builder, self, fma);
-                Ok(())
-            })?,
+        let id = module.declare(&self.name(), &signature, exported)?;
+        match self.family {
+            TileFamily::Clif => {
+                let fma = module.target().fma();
+                module.define_as_written(id, |builder| {
+                    clif::emit(builder, self, fma);
+                    Ok(())
+                })?;
+            }
+            TileFamily::Avx2 | TileFamily::Avx512 => {
+                let code = wide::assemble(self).map_err(|error| CodegenError::Function {
+                    function: self.name(),
+                    reason: error.to_string(),
+                })?;
+                module.define_bytes(id, wide::ALIGNMENT, &code.bytes, || code.listing())?;
+            }
         }
         Ok(id)
     }

@@ -7,16 +7,24 @@ use crate::element_loop::{calls, runnable_targets};
 use crate::guard::{Edge, Guarded};
 use crate::{Code, CodeKind, Target};
 
+const ELEMENTS: [DType; 3] = [DType::F32, DType::Bf16, DType::F16];
+
+/// Every tile of every family that the target runs.
+fn tiles(target: &Target) -> Vec<TileSpec> {
+    let families = TileFamily::ALL.into_iter().filter(|family| *family <= target.tiles());
+    families.flat_map(|family| ELEMENTS.into_iter().flat_map(move |element| family.tiles(element))).collect()
+}
+
 fn compile_all(target: &Target) -> Code {
     let mut module = CodeModule::jit(target, false).unwrap();
-    for tile in &TILES {
+    for tile in tiles(target) {
         tile.define(&mut module, true).unwrap();
     }
     module.finish().unwrap()
 }
 
 fn function(code: &Code, tile: &TileSpec) -> extern "C" fn(*const TileArgs) {
-    let address = code.address(tile.name).unwrap();
+    let address = code.address(&tile.name()).unwrap();
     // SAFETY: the contract of tiles; callers keep `code` alive.
     unsafe { std::mem::transmute(address) }
 }
@@ -58,20 +66,21 @@ fn packed(element: DType, panel: &[f32]) -> (Vec<u8>, Vec<f32>) {
 
 #[test]
 fn names_say_what_a_tile_is() {
-    for tile in &TILES {
-        assert_eq!(tile.name, format!("clif_mm_{}_{}x16", tile.element, tile.rows));
-        assert_eq!(TileSpec::find(tile.isa, tile.element, tile.rows), Some(tile));
-        assert_eq!(PANEL_COLUMNS % tile.sweep, 0);
-    }
-    assert_eq!(TileSpec::tallest(TileIsa::Clif, DType::F32).unwrap().rows, 6);
+    let name = |family: TileFamily, element, rows| family.tile(element, rows).map(|tile| tile.name());
+    assert_eq!(name(TileFamily::Clif, DType::F32, 6).unwrap(), "clif_mm_f32_6x16");
+    assert_eq!(name(TileFamily::Avx2, DType::F16, 1).unwrap(), "avx2_mm_f16_1x16");
+    assert_eq!(name(TileFamily::Avx512, DType::Bf16, 8).unwrap(), "avx512_mm_bf16_8x32");
+    assert_eq!(name(TileFamily::Avx512, DType::Bf16, 9), None);
+    assert_eq!(name(TileFamily::Clif, DType::F32, 0), None);
+    assert_eq!(name(TileFamily::Clif, DType::I32, 1), None);
 }
 
 #[test]
 fn every_tile_is_exact_and_stays_inside_its_buffers() {
     for target in runnable_targets() {
         let code = compile_all(&target);
-        for tile in &TILES {
-            for depth in [0, 1, 2, 3, 4, 5, 7, 8, 64, 1000] {
+        for tile in &tiles(&target) {
+            for depth in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 64, 1000] {
                 for edge in [Edge::Start, Edge::End] {
                     check(&code, tile, target.fma(), depth, edge);
                 }
@@ -84,14 +93,15 @@ fn every_tile_is_exact_and_stays_inside_its_buffers() {
 /// size is a multiple of 32 bytes.
 fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
     let step = |a: f32, b: f32, sum: f32| if fma { a.mul_add(b, sum) } else { a * b + sum };
-    let (panel_bytes, panel) = packed(tile.element, &values(7, depth * PANEL_COLUMNS));
+    let columns = tile.family.columns();
+    let (panel_bytes, panel) = packed(tile.element, &values(7, depth * columns));
     let panel_bytes = Guarded::from_slice(&panel_bytes, edge);
     let rows: Vec<_> =
         (0..tile.rows).map(|r| Guarded::from_slice(&values(100 + r as u32, depth), edge)).collect();
     let pointers: Vec<usize> = rows.iter().map(|row| row.as_ptr().expose_provenance()).collect();
     let pointers = Guarded::from_slice(&pointers, edge);
-    let stride = PANEL_COLUMNS + 3;
-    let mut out = Guarded::<f32>::new((tile.rows - 1) * stride + PANEL_COLUMNS, edge);
+    let stride = columns + 3;
+    let mut out = Guarded::<f32>::new((tile.rows - 1) * stride + columns, edge);
     out.as_mut_slice().fill(-7.0);
     let args = TileArgs {
         rows: pointers.as_ptr().cast(),
@@ -103,13 +113,13 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
     function(code, tile)(&args);
     for (at, &got) in out.as_slice().iter().enumerate() {
         let (r, c) = (at / stride, at % stride);
-        if c >= PANEL_COLUMNS {
-            assert_eq!(got, -7.0, "{} wrote between the rows", tile.name);
+        if c >= columns {
+            assert_eq!(got, -7.0, "{} wrote between the rows", tile.name());
             continue;
         }
         let row = rows[r].as_slice();
-        let want = (0..depth).fold(0f32, |sum, k| step(row[k], panel[k * PANEL_COLUMNS + c], sum));
-        assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth} row {r} column {c}", tile.name);
+        let want = (0..depth).fold(0f32, |sum, k| step(row[k], panel[k * columns + c], sum));
+        assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth} row {r} column {c}", tile.name());
     }
 }
 
@@ -117,12 +127,84 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
 fn every_tile_compiles_for_every_target_without_a_call() {
     for name in crate::TARGET_NAMES {
         let target = Target::named(name, CodeKind::Object).unwrap();
-        let mut module = CodeModule::object(&target, "tiles", true).unwrap();
-        for tile in &TILES {
-            tile.define(&mut module, false).unwrap();
+        let object = || {
+            let mut module = CodeModule::object(&target, "tiles", true).unwrap();
+            for tile in tiles(&target) {
+                tile.define(&mut module, false).unwrap();
+            }
+            module.finish().unwrap()
+        };
+        let (bytes, listings) = object();
+        assert_eq!(bytes, object().0, "{name}: the same bytes every time");
+        for listing in listings {
+            assert!(!listing.assembly.is_empty() && !calls(&listing.assembly), "{} on {name}", listing.name);
         }
-        for listing in module.finish().unwrap().1 {
-            assert!(!calls(&listing.assembly), "{} on {name}", listing.name);
-        }
+    }
+}
+
+#[test]
+fn a_target_without_the_instructions_is_refused() {
+    let target = Target::named("aarch64", CodeKind::Object).unwrap();
+    let mut module = CodeModule::object(&target, "tiles", false).unwrap();
+    let tile = TileFamily::Avx512.tile(DType::F32, 1).unwrap();
+    let error = tile.define(&mut module, false).unwrap_err();
+    assert_eq!(error.to_string(), "target `aarch64`: it cannot run the tile avx512_mm_f32_1x32");
+}
+
+/// A caller that keeps a number in every register that a tile has to keep.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn registers_of_the_caller_are_kept() {
+    use iced_x86::code_asm::{CodeAssembler, registers::*};
+    let kept = [rbx, rbp, r12, r13, r14, r15];
+    // check(args, tile) -> 1 if each still holds its number
+    let mut asm = CodeAssembler::new(64).unwrap();
+    for register in kept {
+        asm.push(register).unwrap();
+    }
+    asm.push(rsi).unwrap();
+    for (number, register) in kept.into_iter().enumerate() {
+        asm.mov(register, 0x0123_4567_89ab_cd00 + number as u64).unwrap();
+    }
+    asm.call(iced_x86::code_asm::qword_ptr(rsp)).unwrap();
+    asm.xor(ecx, ecx).unwrap();
+    for (number, register) in kept.into_iter().enumerate() {
+        asm.mov(rax, 0x0123_4567_89ab_cd00 + number as u64).unwrap();
+        asm.xor(rax, register).unwrap();
+        asm.or(rcx, rax).unwrap();
+    }
+    asm.xor(eax, eax).unwrap();
+    asm.test(rcx, rcx).unwrap();
+    asm.sete(al).unwrap();
+    asm.pop(rsi).unwrap();
+    for register in kept.into_iter().rev() {
+        asm.pop(register).unwrap();
+    }
+    asm.ret().unwrap();
+    let bytes = asm.assemble(0).unwrap();
+
+    let target = Target::host(CodeKind::Jit).unwrap();
+    let mut module = CodeModule::jit(&target, false).unwrap();
+    let signature = module.signature(&[I64, I64], &[I64]);
+    let id = module.declare("check", &signature, true).unwrap();
+    module.define_bytes(id, 16, &bytes, String::new).unwrap();
+    let checker = module.finish().unwrap();
+    // SAFETY: the code above; `checker` is alive.
+    let check: extern "C" fn(*const TileArgs, *const u8) -> u64 =
+        unsafe { std::mem::transmute(checker.address("check").unwrap()) };
+    let code = compile_all(&target);
+    for tile in tiles(&target) {
+        let columns = tile.family.columns();
+        let (row, panel) = (vec![1f32; 9], vec![0u8; 9 * columns * 4]);
+        let rows = vec![row.as_ptr(); tile.rows];
+        let mut out = vec![0f32; tile.rows * columns];
+        let args = TileArgs {
+            rows: rows.as_ptr(),
+            panel: panel.as_ptr(),
+            depth: 9,
+            out: out.as_mut_ptr(),
+            out_stride: (columns * 4) as u64,
+        };
+        assert_eq!(check(&args, code.address(&tile.name()).unwrap()), 1, "{}", tile.name());
     }
 }

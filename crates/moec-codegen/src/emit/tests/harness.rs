@@ -20,6 +20,7 @@ pub(super) const EDGES: [u64; 7] = [0, 1, 3, 4, 5, 16, 17];
 /// A plan under construction. Sizes are symbols with the values that a run will have.
 pub(super) struct Builder {
     pub(super) plan: Plan,
+    target: Target,
     sizes: Sizes,
 }
 
@@ -28,15 +29,22 @@ pub(super) fn number(n: u64) -> Dim {
 }
 
 impl Builder {
+    /// For this machine.
     pub(super) fn new() -> Builder {
+        Builder::on(&Target::host(CodeKind::Jit).unwrap())
+    }
+
+    /// For a target that runs here.
+    pub(super) fn on(target: &Target) -> Builder {
         Builder {
+            target: target.clone(),
             plan: Plan {
                 name: Arc::from("test"),
                 dims: DimTable::default(),
                 inputs: Vec::new(),
                 weights: Vec::new(),
                 outputs: Vec::new(),
-                panel_columns: 16,
+                panel_columns: target.panel_columns(),
                 buffers: Vec::new(),
                 load: Vec::new(),
                 run: Vec::new(),
@@ -94,8 +102,13 @@ impl Builder {
 
     /// Runs the plan by reference: its fault and its buffers.
     pub(super) fn expected(&self, contents: &[Vec<u8>]) -> (bool, Vec<Vec<u8>>) {
-        let mut machine =
-            Machine { plan: &self.plan, sizes: self.sizes.clone(), buffers: contents.to_vec(), fault: false };
+        let mut machine = Machine {
+            plan: &self.plan,
+            sizes: self.sizes.clone(),
+            buffers: contents.to_vec(),
+            fault: false,
+            fma: self.target.fma(),
+        };
         for step in &self.plan.run {
             machine.step(&step.kernel);
             if machine.fault {
@@ -135,12 +148,7 @@ impl Builder {
 
     /// Compiles, runs in all splits on these contents, and compares with the reference.
     pub(super) fn check_on(&self, contents: &[Vec<u8>]) {
-        self.check_target(&Target::host(CodeKind::Jit).unwrap(), contents);
-    }
-
-    /// As [`check_on`](Self::check_on), for a target that runs here.
-    pub(super) fn check_target(&self, target: &Target, contents: &[Vec<u8>]) {
-        let program = Compiled::jit(self.plan.clone(), target, false).unwrap();
+        let program = Compiled::jit(self.plan.clone(), &self.target, false).unwrap();
         let (fault, expected) = self.expected(contents);
         let (result, whole) = self.compiled(&program, contents, Split::Whole);
         assert_eq!(result != 0, fault, "fault, sizes {:?}", self.sizes);
@@ -172,8 +180,7 @@ impl Builder {
 
     /// Compiles, runs, and gives the buffers.
     pub(super) fn run_on(&self, contents: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let target = Target::host(CodeKind::Jit).unwrap();
-        let program = Compiled::jit(self.plan.clone(), &target, false).unwrap();
+        let program = Compiled::jit(self.plan.clone(), &self.target, false).unwrap();
         let (result, buffers) = self.compiled(&program, contents, Split::Whole);
         assert_eq!(result, 0);
         buffers

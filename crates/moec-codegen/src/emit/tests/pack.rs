@@ -4,14 +4,17 @@ use moec_ir::{DType, Dim, DimExpr, Number};
 use moec_plan::{BufferId, Kernel, Load, Pack, PackedWeight};
 
 use super::harness::{Builder, EDGES, at, number};
+use crate::Target;
+use crate::element_loop::targets_by_family;
 
 /// A buffer for panels of `groups` matrices of `k` rows and `n` columns.
 pub(super) fn panels(builder: &mut Builder, dtype: DType, groups: &Dim, n: &Dim, k: &Dim) -> PackedWeight {
-    // ceil(n / 16) = floor((n + 15) / 16)
+    // ceil(n / columns) = floor((n + columns - 1) / columns)
+    let columns = builder.plan.panel_columns;
     let literal = |x: f64| Box::new(DimExpr::Number(Number::new(x)));
-    let up = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), literal(15.0));
-    let count = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(up), literal(16.0))));
-    let rest = Dim::product([groups, k, &number(16)]).unwrap();
+    let up = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), literal((columns - 1) as f64));
+    let count = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(up), literal(columns as f64))));
+    let rest = Dim::product([groups, k, &number(columns)]).unwrap();
     let elements = DimExpr::Mul(Box::new(count), Box::new(DimExpr::Dim(rest)));
     let buffer = builder.sized_buffer("panels", dtype, elements);
     PackedWeight { buffer, groups: groups.clone(), n: n.clone(), k: k.clone() }
@@ -28,21 +31,27 @@ const LAYOUTS: [Layout; 3] = [
 
 #[test]
 fn layouts() {
-    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+    for target in targets_by_family() {
         for layout in LAYOUTS {
-            for n in EDGES.into_iter().chain([32, 35]) {
-                for k in [0, 1, 5, 64, 131] {
-                    let mut builder = Builder::new();
-                    let (n, k) = (builder.dim("N", n), builder.dim("K", k));
-                    let g = number(2);
-                    let shape = [g.clone(), n.clone(), k.clone()];
-                    let x = builder.buffer("x", dtype, &shape);
-                    let out = panels(&mut builder, dtype, &g, &n, &k);
-                    let source = layout(x, &shape);
-                    let kernel = Pack { groups: vec![g], n: vec![n], k: vec![k], source, out };
-                    builder.step("pack", Kernel::Pack(kernel));
-                    builder.check();
-                }
+            layouts_on(&target, layout);
+        }
+    }
+}
+
+fn layouts_on(target: &Target, layout: Layout) {
+    for dtype in [DType::F32, DType::Bf16, DType::F16] {
+        for n in EDGES.into_iter().chain([32, 35]) {
+            for k in [0, 1, 5, 64, 131] {
+                let mut builder = Builder::on(target);
+                let (n, k) = (builder.dim("N", n), builder.dim("K", k));
+                let g = number(2);
+                let shape = [g.clone(), n.clone(), k.clone()];
+                let x = builder.buffer("x", dtype, &shape);
+                let out = panels(&mut builder, dtype, &g, &n, &k);
+                let source = layout(x, &shape);
+                let kernel = Pack { groups: vec![g], n: vec![n], k: vec![k], source, out };
+                builder.step("pack", Kernel::Pack(kernel));
+                builder.check();
             }
         }
     }

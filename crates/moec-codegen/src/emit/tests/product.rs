@@ -6,10 +6,12 @@ use moec_plan::{Group, Groups, Kernel, Lhs, PackedWeight, Product, RowIndex, Sca
 use super::group::{CHOICES, Choice, choose, routing};
 use super::harness::{Builder, EDGES, Expr, at, number};
 use super::pack::panels;
+use crate::Target;
+use crate::element_loop::targets_by_family;
 
 /// `out[g, row, col] = sum over k of lhs[g, row, k] * w[g, k, col]`.
-fn batch(dtype: DType, groups: u64, rows: u64, n: u64, k: u64) -> Builder {
-    let mut builder = Builder::new();
+fn batch(target: &Target, dtype: DType, [groups, rows, n, k]: [u64; 4]) -> Builder {
+    let mut builder = Builder::on(target);
     let (g, m) = (builder.dim("G", groups), builder.dim("M", rows));
     let (n, k) = (builder.dim("N", n), builder.dim("K", k));
     let lhs = builder.buffer("lhs", DType::F32, &[g.clone(), m.clone(), k.clone()]);
@@ -34,44 +36,71 @@ fn batch(dtype: DType, groups: u64, rows: u64, n: u64, k: u64) -> Builder {
 
 #[test]
 fn batches_at_the_edges() {
-    for rows in EDGES {
-        for n in EDGES {
-            batch(DType::F32, 1, rows, n, 5).check();
+    for target in targets_by_family() {
+        for rows in EDGES {
+            for n in EDGES.into_iter().chain([32, 33]) {
+                batch(&target, DType::F32, [1, rows, n, 5]).check();
+            }
+            for k in EDGES {
+                batch(&target, DType::Bf16, [2, rows, 17, k]).check();
+            }
         }
-        for k in EDGES {
-            batch(DType::Bf16, 2, rows, 17, k).check();
+        for groups in [0, 1, 3] {
+            batch(&target, DType::F16, [groups, 7, 33, 9]).check();
         }
-    }
-    for groups in [0, 1, 3] {
-        batch(DType::F16, groups, 7, 33, 9).check();
     }
 }
 
 #[test]
 fn more_rows_and_columns_than_an_item_takes() {
-    batch(DType::F32, 2, 101, 300, 3).check();
-    batch(DType::F32, 1, 7, 40, 5000).check();
+    for target in targets_by_family() {
+        batch(&target, DType::F32, [2, 101, 300, 3]).check();
+        batch(&target, DType::F32, [1, 7, 40, 5000]).check();
+    }
 }
 
 /// A row's result has the same bits alone and among others.
 #[test]
 fn bits_do_not_depend_on_the_number_of_rows() {
-    for dtype in [DType::F32, DType::Bf16, DType::F16] {
-        let (n, k) = (35, 77);
-        let all = batch(dtype, 1, 101, n, k);
-        let contents = all.contents(4);
-        let together = all.run_on(&contents)[2].clone();
-        for first in [0usize, 47, 95, 100] {
-            for rows in 1..=7.min(101 - first) {
-                let part = batch(dtype, 1, rows as u64, n, k);
-                let row_bytes = 4 * k as usize;
-                let lhs = contents[0][first * row_bytes..(first + rows) * row_bytes].to_vec();
-                let out = vec![0; rows * 4 * n as usize];
-                let alone = part.run_on(&[lhs, contents[1].clone(), out]);
-                assert_eq!(alone[2], together[first * 4 * n as usize..][..alone[2].len()]);
+    for target in targets_by_family() {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            let (n, k) = (35, 77);
+            let all = batch(&target, dtype, [1, 101, n, k]);
+            let contents = all.contents(4);
+            let together = all.run_on(&contents)[2].clone();
+            for first in [0usize, 47, 95, 100] {
+                for rows in 1..=13.min(101 - first) {
+                    let part = batch(&target, dtype, [1, rows as u64, n, k]);
+                    let row_bytes = 4 * k as usize;
+                    let lhs = contents[0][first * row_bytes..(first + rows) * row_bytes].to_vec();
+                    let out = vec![0; rows * 4 * n as usize];
+                    let alone = part.run_on(&[lhs, contents[1].clone(), out]);
+                    assert_eq!(alone[2], together[first * 4 * n as usize..][..alone[2].len()]);
+                }
             }
         }
     }
+}
+
+/// Families with FMA give the same bits. One panel of each, the columns beyond the narrower zero.
+#[test]
+fn bits_do_not_depend_on_the_family() {
+    let [rows, n, k] = [29, 16, 77];
+    let mut results = Vec::new();
+    for target in targets_by_family().into_iter().filter(Target::fma) {
+        let product = batch(&target, DType::Bf16, [1, rows, n, k]);
+        let mut contents = batch(&target, DType::Bf16, [1, rows, 16, k]).contents(5);
+        let narrow: Vec<u8> = (0..16 * k * 2).map(|i| (i % 61) as u8).collect();
+        let wide = narrow.chunks(32).flat_map(|row| {
+            let mut row = row.to_vec();
+            row.resize(2 * target.panel_columns() as usize, 0);
+            row
+        });
+        contents[1] = wide.collect();
+        contents[0] = (0..rows * k).flat_map(|i| ((i as f32).sin()).to_le_bytes()).collect();
+        results.push(product.run_on(&contents)[2].clone());
+    }
+    assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
 /// The sizes of a routed layer.
@@ -85,8 +114,8 @@ struct Layer {
 }
 
 /// `out[row, col] = silu(acc_0) * acc_1 * weight[pair] + bias[expert, col]`, rows gathered by token.
-fn routed(dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>) {
-    let mut builder = Builder::new();
+fn routed(target: &Target, dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>) {
+    let mut builder = Builder::on(target);
     let (t, s, experts) = (builder.dim("T", layer.tokens), number(layer.slots), number(layer.experts));
     let (n, k) = (number(layer.n), number(layer.k));
     let pairs = [t.clone(), s.clone()];
@@ -127,28 +156,32 @@ fn routed(dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>)
 
 #[test]
 fn experts_empty_full_and_mixed() {
-    for choice in CHOICES {
-        for (tokens, slots, experts) in [(0, 2, 4), (1, 1, 1), (1, 2, 8), (5, 2, 4), (17, 3, 8)] {
-            for n in [1, 4, 16, 17, 35] {
-                let layer = Layer { tokens, slots, experts, n, k: 9 };
-                let (builder, contents) = routed(DType::F32, layer, choice);
-                builder.check_on(&contents);
+    for target in targets_by_family() {
+        for choice in CHOICES {
+            for (tokens, slots, experts) in [(0, 2, 4), (1, 1, 1), (1, 2, 8), (5, 2, 4), (17, 3, 8)] {
+                for n in [1, 4, 16, 17, 35] {
+                    let layer = Layer { tokens, slots, experts, n, k: 9 };
+                    let (builder, contents) = routed(&target, DType::F32, layer, choice);
+                    builder.check_on(&contents);
+                }
             }
+            let layer = Layer { tokens: 7, slots: 2, experts: 5, n: 20, k: 16 };
+            let (builder, contents) = routed(&target, DType::Bf16, layer, choice);
+            builder.check_on(&contents);
         }
-        let layer = Layer { tokens: 7, slots: 2, experts: 5, n: 20, k: 16 };
-        let (builder, contents) = routed(DType::Bf16, layer, choice);
-        builder.check_on(&contents);
     }
 }
 
 #[test]
 fn all_tokens_on_one_expert() {
-    let layer = Layer { tokens: 64, slots: 1, experts: 6, n: 33, k: 12 };
-    let (builder, contents) = routed(DType::F32, layer, |_, _, _| 4);
-    builder.check_on(&contents);
+    for target in targets_by_family() {
+        let layer = Layer { tokens: 64, slots: 1, experts: 6, n: 33, k: 12 };
+        let (builder, contents) = routed(&target, DType::F32, layer, |_, _, _| 4);
+        builder.check_on(&contents);
+    }
 }
 
-/// A plan with a grouping and a product.
-pub(super) fn example() -> (Builder, Vec<Vec<u8>>) {
-    routed(DType::Bf16, Layer { tokens: 3, slots: 2, experts: 4, n: 20, k: 8 }, CHOICES[0])
+/// A plan with a grouping and a product, for a target that may be another machine.
+pub(super) fn example(target: &Target) -> (Builder, Vec<Vec<u8>>) {
+    routed(target, DType::Bf16, Layer { tokens: 3, slots: 2, experts: 4, n: 20, k: 8 }, CHOICES[0])
 }

@@ -83,6 +83,8 @@ pub(super) struct Machine<'p> {
     pub(super) sizes: Sizes,
     pub(super) buffers: Vec<Vec<u8>>,
     pub(super) fault: bool,
+    /// Whether a product and its sum are rounded together.
+    pub(super) fma: bool,
 }
 
 impl Machine<'_> {
@@ -334,7 +336,8 @@ impl Machine<'_> {
                     let mut sum = 0.0f32;
                     for i in 0..k {
                         let w = self.get(weight.buffer, (panel * k + i) * columns + column % columns).float();
-                        sum = self.get(product.lhs.buffer, lhs + i).float().mul_add(w, sum);
+                        let a = self.get(product.lhs.buffer, lhs + i).float();
+                        sum = if self.fma { a.mul_add(w, sum) } else { a * w + sum };
                     }
                     sums.push(sum);
                 }
