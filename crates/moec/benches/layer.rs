@@ -18,7 +18,7 @@ use moec::buffer::Buffer;
 use moec::diag::SourceFile;
 use moec::{Array, ArrayMut, Options, Pool, Session, Stage, WeightFiles, Weights};
 
-/// A layer of docs/benchmarks.md: E experts of width F, K per token.
+/// A layer: E experts of width F, K per token.
 struct Layer {
     name: &'static str,
     e: u64,

@@ -1,5 +1,4 @@
 //! A session in its steady state allocates nothing, on any of its threads.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 
