@@ -8,7 +8,7 @@ use std::sync::Arc;
 use moec::buffer::Buffer;
 use moec::diag::SourceFile;
 use moec::interp::{Tensor, generate, run};
-use moec::ir::{Dim, Sizes, TensorType, print};
+use moec::ir::{DType, Dim, Sizes, TensorType, print};
 use moec::{
     Array, ArrayMut, HostTensor, Loaded, Options, Pool, Session, Validation, WeightBytes, WeightError,
     WeightSource, difference,
@@ -116,4 +116,25 @@ fn weights_may_be_made_by_the_host() {
     assert_eq!(y, [6.0, 60.0]);
     let wrong = session.run(&[Array::new(&[2, 3], &x)], &mut [ArrayMut::new(&[3], &mut [0f32; 3])]);
     assert!(wrong.unwrap_err().to_string().contains("output `y` is f32 [3], expected f32 [2]"));
+}
+
+/// Generated code reads a bool as a byte of 0 or 1; any other byte is refused before it is read.
+#[test]
+fn bools_are_zero_or_one() {
+    let text = "model pick { dim T
+    input m : bool[T]
+    output y : f32[T] = f32(m)
+}";
+    let source = SourceFile::new("pick.moe", text);
+    let artifact = moec::compile(&source, &Options::default(), &mut |_| ()).unwrap();
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let mut session = Session::new(artifact.load(&mut Given(BTreeMap::new()), &pool).unwrap(), pool);
+    let mut y = [0f32; 3];
+    let mut run = |bytes: &[u8]| {
+        let m = Array { dtype: DType::Bool, shape: &[3], bytes };
+        session.run(&[m], &mut [ArrayMut::new(&[3], &mut y)])
+    };
+    run(&[1, 0, 1]).unwrap();
+    assert!(run(&[1, 0, 2]).unwrap_err().to_string().contains("neither 0 nor 1"));
+    assert_eq!(y, [1.0, 0.0, 1.0]);
 }

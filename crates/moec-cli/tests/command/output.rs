@@ -75,7 +75,10 @@ fn explain() {
 fn stages() {
     let folder = Folder::new();
     let file = example("systems/s1_soft_sum.moe");
-    insta::assert_snapshot!("opt_ir_and_plan", folder.moec(&["opt", &file, "--emit", "ir,opt,plan", "--target", "x86_64"]).all());
+    insta::assert_snapshot!(
+        "opt_ir_and_plan",
+        folder.moec(&["opt", &file, "--emit", "ir,opt,plan", "--target", "x86_64"]).all()
+    );
     for target in ["host", "aarch64", "x86_64"] {
         let out = folder.moec(&["opt", &file, "--emit", "clif,asm", "--target", target]).expect(0).out;
         assert!(out.contains("// ---- clif ----") && out.contains("// ---- asm ----"), "{target}");

@@ -13,7 +13,7 @@ mod source;
 use std::fmt;
 use std::sync::Arc;
 
-use moec_ir::{Dim, IrError, Sizes, TensorType};
+use moec_ir::{DType, Dim, IrError, Sizes, TensorType};
 use moec_plan::{Phase, Place, Plan};
 
 pub use array::{Array, ArrayMut, Scalar};
@@ -125,6 +125,14 @@ impl Session {
         let Some(bound) = &self.bound else { return Ok(()) };
         for (array, (name, ty)) in inputs.iter().zip(&plan.inputs) {
             check("input", name, ty, array, array.shape)?;
+            if array.dtype == DType::Bool && array.bytes.iter().any(|&byte| byte > 1) {
+                return Err(RunError::Tensor {
+                    what: "input",
+                    name: name.clone(),
+                    found: "bool with a byte that is neither 0 nor 1".to_owned(),
+                    expected: ty.to_string(),
+                });
+            }
         }
         for ((array, (name, ty)), shape) in outputs.iter().zip(&plan.outputs).zip(&bound.outputs) {
             let given = Array { dtype: array.dtype, shape: array.shape, bytes: array.bytes };
