@@ -20,13 +20,14 @@ pub enum CodeKind {
     Object,
 }
 
-/// A named target: its triple and the features beyond the architecture's baseline.
+/// A named target: its triple and the features beyond the architecture's baseline, level by level.
 struct Row {
     name: &'static str,
     triple: &'static str,
-    features: &'static [&'static str],
+    features: &'static [&'static [&'static str]],
 }
 
+/// What x86-64-v3 adds to the baseline.
 const V3: &[&str] = &[
     "has_cmpxchg16b",
     "has_sse3",
@@ -42,28 +43,13 @@ const V3: &[&str] = &[
     "has_lzcnt",
 ];
 
-const V4: &[&str] = &[
-    "has_cmpxchg16b",
-    "has_sse3",
-    "has_ssse3",
-    "has_sse41",
-    "has_sse42",
-    "has_popcnt",
-    "has_avx",
-    "has_avx2",
-    "has_fma",
-    "has_bmi1",
-    "has_bmi2",
-    "has_lzcnt",
-    "has_avx512f",
-    "has_avx512dq",
-    "has_avx512vl",
-];
+/// What x86-64-v4 adds to v3.
+const V4: &[&str] = &["has_avx512f", "has_avx512dq", "has_avx512vl"];
 
 const ROWS: [Row; 4] = [
     Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[] },
-    Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: V3 },
-    Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: V4 },
+    Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: &[V3] },
+    Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: &[V3, V4] },
     Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[] },
 ];
 
@@ -102,7 +88,7 @@ impl Target {
             .find(|row| row.name == name)
             .ok_or_else(|| CodegenError::UnknownTarget { name: name.to_owned() })?;
         let mut builder = isa::lookup_by_name(row.triple).map_err(|error| unsupported(name, error))?;
-        for feature in row.features {
+        for feature in row.features.iter().copied().flatten() {
             builder.enable(feature).map_err(|error| unsupported(name, error))?;
         }
         Target::finish(name, builder, kind)

@@ -1,5 +1,5 @@
 //! Zeroed memory for tensors and scratch, aligned for the widest vectors. Owns allocation and typed
-//! views; knows nothing of shapes.
+//! views, and the bytes of a shape; knows nothing of element types.
 //!
 //! A large buffer is an anonymous mapping on a 2 MiB boundary for which huge pages are asked:
 //! weights are read once per token, and with small pages the walk of page tables shows. Its pages
@@ -26,6 +26,15 @@ pub const LARGE: usize = 4 << 20;
 pub struct BufferError {
     /// How many were asked for.
     pub bytes: u64,
+}
+
+/// Bytes of a contiguous tensor with elements of `size` bytes; none where no number holds them. An axis
+/// of size zero empties it, however long the others are.
+pub fn shape_bytes(shape: &[u64], size: usize) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(size as u64, |bytes, &axis| bytes.checked_mul(axis))
 }
 
 /// Bytes of one owner, zero at first, aligned to [`ALIGNMENT`].
@@ -66,6 +75,11 @@ impl Buffer {
     pub fn zeroed_elements(count: u64, size: usize) -> Result<Buffer, BufferError> {
         let bytes = count.checked_mul(size as u64).ok_or(BufferError { bytes: u64::MAX })?;
         Buffer::zeroed(bytes)
+    }
+
+    /// A buffer for a contiguous tensor with elements of `size` bytes.
+    pub fn zeroed_shape(shape: &[u64], size: usize) -> Result<Buffer, BufferError> {
+        Buffer::zeroed(shape_bytes(shape, size).unwrap_or(u64::MAX))
     }
 
     fn mapped(bytes: usize) -> Option<Buffer> {
@@ -187,5 +201,7 @@ mod tests {
             assert_eq!(Buffer::zeroed(bytes).unwrap_err().bytes, bytes);
         }
         assert!(Buffer::zeroed_elements(u64::MAX / 2, 4).is_err());
+        assert!(Buffer::zeroed_shape(&[1 << 40, 1 << 40], 4).is_err());
+        assert!(Buffer::zeroed_shape(&[1 << 40, 1 << 40, 0], 4).is_ok_and(|empty| empty.is_empty()));
     }
 }

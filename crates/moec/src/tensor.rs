@@ -18,9 +18,7 @@ pub struct HostTensor {
 impl HostTensor {
     /// A tensor of zeros. A size that overflows, or that memory cannot hold, is an error.
     pub fn zeros(dtype: DType, shape: &[u64]) -> Result<HostTensor, BufferError> {
-        let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
-        let elements = if shape.contains(&0) { Some(0) } else { elements };
-        let memory = Buffer::zeroed_elements(elements.unwrap_or(u64::MAX), dtype.bytes())?;
+        let memory = Buffer::zeroed_shape(shape, dtype.bytes())?;
         Ok(HostTensor { dtype, shape: shape.to_vec(), memory })
     }
 

@@ -20,7 +20,7 @@ pub use array::{Array, ArrayMut, Scalar};
 pub use load::{LoadError, Loaded, WeightBytes, WeightSource};
 pub use source::{Origin, Weights, random_input};
 
-use crate::buffer::{Buffer, BufferError};
+use crate::buffer::{Buffer, BufferError, shape_bytes};
 use crate::threads::Pool;
 use arena::Arena;
 use frame::{Frames, nowhere};
@@ -232,9 +232,7 @@ fn check(
     if array.dtype != ty.dtype || array.shape != shape {
         return wrong(format!("{} {:?}", array.dtype, array.shape));
     }
-    let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
-    let bytes = elements.and_then(|n| n.checked_mul(ty.dtype.bytes() as u64));
-    if bytes != Some(array.bytes.len() as u64) {
+    if shape_bytes(shape, ty.dtype.bytes()) != Some(array.bytes.len() as u64) {
         return wrong(format!("{} {:?} in {} bytes", array.dtype, array.shape, array.bytes.len()));
     }
     if !array.bytes.as_ptr().cast::<u32>().is_aligned() && ty.dtype.bytes() == 4 && !array.bytes.is_empty() {

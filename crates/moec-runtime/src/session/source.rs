@@ -103,8 +103,7 @@ fn filled(
     shape: &[u64],
     spread: f32,
 ) -> Result<Buffer, BufferError> {
-    let elements = shape.iter().try_fold(1u64, |n, &size| n.checked_mul(size));
-    let mut memory = Buffer::zeroed_elements(elements.unwrap_or(u64::MAX), dtype.bytes())?;
+    let mut memory = Buffer::zeroed_shape(shape, dtype.bytes())?;
     seeded::fill(pool, seed, name, dtype, spread, memory.as_mut_slice::<u8>());
     Ok(memory)
 }
