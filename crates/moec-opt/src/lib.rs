@@ -11,6 +11,7 @@ mod dump;
 mod encode;
 mod extract;
 mod facts;
+mod joint;
 mod node;
 mod optimize;
 mod options;
@@ -22,6 +23,7 @@ mod sizing;
 mod soundness;
 mod term;
 
+pub use joint::{Equality, Joint, Mismatch, join, prove};
 pub use optimize::{Optimized, egraph_text, optimize};
 pub use options::{Limits, Numerics, Options, Target};
 pub use report::{NodeReport, Report, RuleCount};

@@ -24,7 +24,7 @@ pub struct Optimized {
 }
 
 /// The rules that `options` leave on.
-fn chosen(options: &Options) -> Result<Vec<&'static Rule>, OptError> {
+pub(crate) fn chosen(options: &Options) -> Result<Vec<&'static Rule>, OptError> {
     let all = || RULES.iter().flat_map(|family| family.rules);
     if let Some(unknown) = options.ablate.iter().find(|name| all().all(|rule| rule.name != name.as_str())) {
         return Err(OptError::UnknownRule(unknown.clone()));

@@ -68,9 +68,22 @@ pub(crate) fn canonical(graph: &Graph, node: &ENode) -> ENode {
 
 /// Runs `rules` on `graph`.
 pub(crate) fn saturate(graph: &mut Graph, rules: &[&'static Rule], limits: Limits) -> Log {
+    saturate_until(graph, rules, limits, |_| false)
+}
+
+/// Runs `rules` on `graph` until it is `done`, which is asked between rounds.
+pub(crate) fn saturate_until(
+    graph: &mut Graph,
+    rules: &[&'static Rule],
+    limits: Limits,
+    done: impl Fn(&Graph) -> bool,
+) -> Log {
     let mut log = Log::default();
     log.begin(graph, None);
     loop {
+        if done(graph) {
+            return log;
+        }
         if log.iterations == limits.iterations {
             log.limit = Some("iterations");
             return log;
