@@ -1,31 +1,64 @@
 //! What an operation costs on a target, in picoseconds: a roofline over the flops and bytes that
-//! the op row counts. Costs are integers, so that sums do not depend on their order.
+//! the op row counts. Costs are integers, so that sums do not depend on their order. The model is
+//! explained in `docs/cost-model.md`.
 
 use egg::Id;
-use moec_ir::{Attrs, Dim, Op, PlanType, Type, Work};
+use moec_ir::{Attrs, Dim, EinsumSpec, Module, Op, PlanType, Sizes, TensorType, Type, ValueId, Work};
 
 use crate::facts::{Graph, attrs_of, known};
 use crate::node::ENode;
-use crate::options::Target;
+use crate::options::{Options, Shares};
+use crate::report::{Bound, NodeReport};
 use crate::sizing::Sizing;
+use crate::target::Target;
 use crate::term::element_wise;
 
 /// The cost model at one number of tokens.
-#[derive(Clone, Copy)]
 pub(crate) struct Model<'a> {
-    pub(crate) target: Target,
-    pub(crate) tokens: u64,
-    pub(crate) sizing: &'a Sizing,
+    target: &'a Target,
+    sizing: &'a Sizing,
+    shares: &'a Shares,
+    sizes: Sizes,
+    /// Whether all weights of the program stay in the cache from call to call.
+    cached: bool,
 }
 
-/// Of a view that a strided access absorbs.
-const VIEW: f64 = 20e-9;
-/// Of starting one element-wise operation in a fused loop, and the part of its traffic that fusion
-/// does not save.
-const FUSED: f64 = 100e-9;
-const FUSED_TRAFFIC: f64 = 0.1;
+/// An operand: its type, and whether it follows from weights alone.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) ty: &'a Type,
+    pub(crate) fixed: bool,
+}
 
-impl Model<'_> {
+/// What an operation costs, and what of the machine it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) picoseconds: u64,
+    pub(crate) bound: Bound,
+}
+
+/// Seconds of a view that a strided access absorbs. Views are not free, so that of two equal
+/// programs the one with fewer wins.
+const VIEW: f64 = 1e-9;
+/// Seconds of an operation that joins a loop over elements.
+const FUSED: f64 = 10e-9;
+/// The part of the traffic of such an operation that fusion does not save.
+const FUSED_TRAFFIC: f64 = 0.1;
+/// Rows that a matrix tile computes for one pass over a panel of weights.
+const TILE_ROWS: f64 = 12.0;
+
+impl<'a> Model<'a> {
+    /// The model for programs equal to `source` at `tokens` tokens. All have its weights.
+    pub(crate) fn new(source: &Module, options: &'a Options, sizing: &'a Sizing, tokens: u64) -> Model<'a> {
+        let sizes = sizing.assumed(tokens);
+        let Options { target, shares, .. } = options;
+        let size = |dim: &Dim| sizing.estimate(dim, &sizes);
+        let bytes = |ty: &TensorType| ty.shape.iter().map(size).product::<f64>() * ty.dtype.bytes() as f64;
+        let weights: f64 = source.weights().map(|(_, _, ty)| bytes(ty)).sum();
+        let cached = weights <= target.cache_bytes;
+        Model { target, sizing, shares, sizes, cached }
+    }
+
     /// The cost of one e-node in a class of type `ty`; at least 1, so that sums grow along chains.
     pub(crate) fn node(&self, graph: &Graph, class: Id, node: &ENode) -> u64 {
         let (Some(op), Some(result)) = (node.op(), known(graph, class)) else { return 1 };
@@ -33,59 +66,151 @@ impl Model<'_> {
         if result.fixed {
             return 1;
         }
-        let args: Option<Vec<&Type>> =
-            node.args().iter().map(|&arg| known(graph, arg).map(|k| &k.ty)).collect();
+        let operand = |arg: &Id| known(graph, *arg).map(|k| Operand { ty: &k.ty, fixed: k.fixed });
+        let args: Option<Vec<Operand<'_>>> = node.args().iter().map(operand).collect();
         let Some(args) = args else { return u64::MAX >> 20 };
-        self.op(op, &args, &attrs_of(graph, op, node), &result.ty)
+        self.op(op, &args, &attrs_of(graph, op, node), &result.ty).picoseconds
+    }
+
+    /// The cost of every node of a module that is equal to the source.
+    pub(crate) fn nodes(&self, module: &Module) -> Vec<NodeReport> {
+        let mut fixed: Vec<bool> = Vec::new();
+        let mut out = Vec::new();
+        for node in &module.nodes {
+            fixed.push(node.op != Op::Input && node.args.iter().all(|arg| fixed[arg.index()]));
+            let free = fixed.last() == Some(&true) || node.op == Op::Input;
+            let operand = |arg: &ValueId| Operand { ty: &module.node(*arg).ty, fixed: fixed[arg.index()] };
+            let operands: Vec<Operand<'_>> = node.args.iter().map(operand).collect();
+            let cost = (!free).then(|| self.op(node.op, &operands, &node.attrs, &node.ty));
+            let seconds = cost.map_or(0.0, |cost| cost.picoseconds as f64 * 1e-12);
+            out.push(NodeReport { rule: None, seconds, bound: cost.map(|cost| cost.bound) });
+        }
+        out
+    }
+
+    /// Seconds of a whole module that is equal to the source.
+    pub(crate) fn seconds(&self, module: &Module) -> f64 {
+        self.nodes(module).iter().map(|node| node.seconds).sum()
     }
 
     /// The cost of one operation.
-    pub(crate) fn op(&self, op: Op, args: &[&Type], attrs: &Attrs, result: &Type) -> u64 {
-        let size = |dim: &Dim| self.sizing.estimate(dim, self.tokens);
-        let work = Work { args, attrs, result, size: &size };
-        let (flops, out) = ((op.row().flops)(&work), work.bytes(result));
-        let target = &self.target;
-        let seconds = match op {
-            Op::Input | Op::Weight | Op::Const | Op::Literal | Op::Iota => 0.0,
+    pub(crate) fn op(&self, op: Op, operands: &[Operand<'_>], attrs: &Attrs, result: &Type) -> Cost {
+        let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
+        let args: Vec<&Type> = operands.iter().map(|operand| operand.ty).collect();
+        let work = Work { args: &args, attrs, result, size: &size };
+        let flops = (op.row().flops)(&work);
+        let mut use_ = Use { element: flops, ..Use::default() };
+        match op {
+            Op::Input | Op::Weight | Op::Const | Op::Literal | Op::Iota => {}
             Op::Broadcast | Op::Reshape | Op::Slice | Op::RouteIndex | Op::RouteValue | Op::PlanFlatten => {
-                VIEW
+                use_.start = VIEW;
             }
             // Absorbed by most consumers, not by all.
-            Op::Transpose => VIEW + FUSED_TRAFFIC * 0.5 * out / target.bandwidth,
+            Op::Transpose => {
+                use_.start = VIEW;
+                self.moves(&mut use_, 0.5 * FUSED_TRAFFIC * work.bytes(result), false);
+            }
             Op::TakeRows
             | Op::TakeSlots
             | Op::TakeExperts
             | Op::TakePairs
             | Op::Gather
             | Op::RouteMask
-            | Op::OneHot => FUSED + FUSED_TRAFFIC * out / target.bandwidth,
-            _ if element_wise(op) => {
-                FUSED + flops / target.element_flops + FUSED_TRAFFIC * out / target.bandwidth
-            }
+            | Op::OneHot => self.fused(&mut use_, &work),
+            _ if element_wise(op) => self.fused(&mut use_, &work),
+            Op::Einsum | Op::GroupedMatmul => match EinsumSpec::parse(attrs.str("spec")) {
+                Ok(spec) if spec.contracted().is_empty() => self.fused(&mut use_, &work),
+                Ok(spec) => self.contraction(&mut use_, &spec, operands, &work),
+                Err(_) => {}
+            },
             _ => {
-                let peak = match op {
-                    Op::Einsum | Op::GroupedMatmul => target.matrix_flops,
-                    _ => target.element_flops,
-                };
-                let read: f64 = args.iter().map(|arg| work.bytes(arg)).sum();
-                let untouched = match (op, args) {
-                    (Op::GroupedMatmul, [Type::Plan(plan), _, weight]) => {
-                        work.bytes(weight) * (1.0 - self.touched(plan))
-                    }
-                    _ => 0.0,
-                };
-                let bytes = read - untouched + out;
-                (flops / peak).max(bytes / target.bandwidth) + target.launch
+                use_.start = self.target.step;
+                for operand in operands {
+                    self.moves(&mut use_, work.bytes(operand.ty), operand.fixed);
+                }
+                self.moves(&mut use_, work.bytes(result), false);
             }
-        };
-        // 2^50 ps are 20 minutes; saturating keeps sums of many such far from overflow.
-        (seconds * 1e12).clamp(1.0, (1u64 << 50) as f64) as u64
+        }
+        self.roofline(use_)
     }
 
-    /// The part of the experts that at least one token chooses, if all are equally likely.
-    fn touched(&self, plan: &PlanType) -> f64 {
-        let size = |dim: &Dim| self.sizing.estimate(dim, self.tokens);
-        let miss = 1.0 - (size(&plan.slots) / size(&plan.experts)).min(1.0);
-        1.0 - miss.powf(size(&plan.tokens))
+    fn fused(&self, use_: &mut Use, work: &Work<'_>) {
+        use_.start = FUSED;
+        self.moves(use_, FUSED_TRAFFIC * work.bytes(work.result), false);
     }
+
+    fn contraction(&self, use_: &mut Use, spec: &EinsumSpec, operands: &[Operand<'_>], work: &Work<'_>) {
+        use_.start = self.target.step;
+        let (tensors, touched) = match operands {
+            [Operand { ty: Type::Plan(plan), .. }, tensors @ ..] => (tensors, self.touched(plan)),
+            tensors => (tensors, 1.0),
+        };
+        let [left, right] = tensors else { return };
+        // The packed operand is the one known when weights are loaded, else the right one.
+        let swaps = left.fixed && !right.fixed;
+        let (left, right) = if swaps { (right, left) } else { (left, right) };
+        let (letters, others) = if swaps { (&spec.lhs, &spec.rhs) } else { (&spec.rhs, &spec.lhs) };
+        let bytes = touched * work.bytes(right.ty);
+        self.moves(use_, work.bytes(left.ty), left.fixed);
+        self.moves(use_, bytes, right.fixed);
+        self.moves(use_, work.bytes(work.result), false);
+        let has_columns = letters.iter().any(|l| spec.out.contains(l) && !others.contains(l));
+        if !has_columns {
+            // A sum over elements.
+            return;
+        }
+        if !right.fixed {
+            // Written into panels at every call.
+            use_.start += self.target.step;
+            self.moves(use_, 2.0 * bytes, false);
+        }
+        use_.matrix = std::mem::take(&mut use_.element);
+        // Every matrix is read from the cache once for each tile of rows.
+        let rows = use_.matrix / (2.0 * touched * work.elements(right.ty)).max(1.0);
+        use_.cache += bytes * (rows / TILE_ROWS).max(1.0);
+    }
+
+    /// Adds bytes that are read or written, from where they lie.
+    fn moves(&self, use_: &mut Use, bytes: f64, fixed: bool) {
+        let near = if fixed { self.cached } else { bytes <= self.target.cache_bytes };
+        *(if near { &mut use_.cache } else { &mut use_.memory }) += bytes;
+    }
+
+    /// The part of the experts that at least one token chooses.
+    fn touched(&self, plan: &PlanType) -> f64 {
+        let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
+        let (experts, slots) = (size(&plan.experts), size(&plan.slots));
+        self.shares.touched(experts, size(&plan.tokens), slots)
+    }
+
+    fn roofline(&self, use_: Use) -> Cost {
+        let target = self.target;
+        let flops = use_.matrix / target.matrix_flops + use_.element / target.element_flops;
+        let memory = use_.memory / target.memory_bandwidth;
+        let cache = use_.cache / target.cache_bandwidth;
+        let (work, bound) = [(memory, Bound::Memory), (cache, Bound::Cache)]
+            .into_iter()
+            .fold((flops, Bound::Flops), |most, next| if next.0 > most.0 { next } else { most });
+        // A kernel too small to be worth spreading stays on one thread.
+        let work = (work * target.threads).min(work + target.fork);
+        let bound = if use_.start > work { Bound::Launch } else { bound };
+        // 2^50 ps are 20 minutes; saturating keeps sums of many such far from overflow.
+        let picoseconds = ((use_.start + work) * 1e12).clamp(1.0, (1u64 << 50) as f64) as u64;
+        Cost { picoseconds, bound }
+    }
+}
+
+/// What an operation uses of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    /// Floating-point operations in matrix tiles.
+    matrix: f64,
+    /// Floating-point operations in loops over elements.
+    element: f64,
+    /// Bytes from memory.
+    memory: f64,
+    /// Bytes from the cache.
+    cache: f64,
+    /// Seconds that do not depend on sizes.
+    start: f64,
 }

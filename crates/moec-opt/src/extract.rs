@@ -34,6 +34,17 @@ pub(crate) struct Extracted {
     pub(crate) choices: Vec<Choice>,
     pub(crate) nodes: Vec<(Id, ENode)>,
     pub(crate) roots: Vec<usize>,
+    /// What was not chosen, if that was asked for.
+    pub(crate) others: Vec<Other>,
+}
+
+/// An e-node that was not chosen.
+pub(crate) struct Other {
+    pub(crate) node: ENode,
+    /// The one that was chosen in its class.
+    pub(crate) chosen: ENode,
+    /// The cost of the program with it, in picoseconds.
+    pub(crate) total: u64,
 }
 
 /// One e-node that may be chosen.
@@ -45,8 +56,9 @@ struct Candidate<'a> {
     text: String,
 }
 
-/// The cheapest program that computes `roots`, or nothing if a root has none.
-pub(crate) fn extract(graph: &Graph, roots: &[Id], model: &Model<'_>) -> Option<Extracted> {
+/// The cheapest program that computes `roots`, or nothing if a root has none; with what each single
+/// choice would have cost otherwise, if `others` is set.
+pub(crate) fn extract(graph: &Graph, roots: &[Id], model: &Model<'_>, others: bool) -> Option<Extracted> {
     let mut ids: Vec<Id> = graph.classes().map(|class| class.id).collect();
     ids.sort();
     let number: BTreeMap<Id, usize> = ids.iter().enumerate().map(|(i, &id)| (id, i)).collect();
@@ -76,7 +88,8 @@ pub(crate) fn extract(graph: &Graph, roots: &[Id], model: &Model<'_>) -> Option<
     let roots: Vec<usize> = roots.iter().map(|&root| number[&graph.find(root)]).collect();
     let mut program = Program::new(&candidates, greedy, &roots)?;
     program.refine();
-    collect(graph, &ids, &program, roots)
+    let others = if others { program.others() } else { Vec::new() };
+    Some(Extracted { others, ..collect(graph, &ids, &program, roots)? })
 }
 
 /// The greedy choices. Candidates are tried in order of what they cost at least, so that a class is
@@ -247,13 +260,36 @@ impl<'a> Program<'a> {
         false
     }
 
-    /// Greedy choices were made class by class, blind to what other classes pay for. Here each is
-    /// tried against its alternatives in the whole program, until none helps.
-    fn refine(&mut self) {
+    /// The candidates of each class.
+    fn of_class(&self) -> Vec<Vec<usize>> {
         let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); self.chosen.len()];
         for (at, candidate) in self.candidates.iter().enumerate() {
             of_class[candidate.class].push(at);
         }
+        of_class
+    }
+
+    /// Every alternative to a choice that is needed, and what the program costs with it.
+    fn others(&mut self) -> Vec<Other> {
+        let mut others = Vec::new();
+        for (class, alternatives) in self.of_class().iter().enumerate() {
+            let Some(kept) = self.chosen[class].filter(|_| self.uses[class] > 0) else { continue };
+            for &other in alternatives.iter().filter(|&&other| other != kept) {
+                let complete = self.switch(kept, other);
+                if complete && !self.has_cycle_at(class) {
+                    let [node, chosen] = [other, kept].map(|at| self.candidates[at].node.clone());
+                    others.push(Other { node, chosen, total: self.total });
+                }
+                self.switch(other, kept);
+            }
+        }
+        others
+    }
+
+    /// Greedy choices were made class by class, blind to what other classes pay for. Here each is
+    /// tried against its alternatives in the whole program, until none helps.
+    fn refine(&mut self) {
+        let of_class = self.of_class();
         let mut improved = true;
         while improved {
             improved = false;
@@ -279,7 +315,7 @@ impl<'a> Program<'a> {
 fn collect(graph: &Graph, ids: &[Id], program: &Program<'_>, roots: Vec<usize>) -> Option<Extracted> {
     let needed: Vec<usize> = (0..ids.len()).filter(|&class| program.uses[class] > 0).collect();
     let position: BTreeMap<usize, usize> = needed.iter().enumerate().map(|(i, &class)| (class, i)).collect();
-    let mut out = Extracted { choices: Vec::new(), nodes: Vec::new(), roots: Vec::new() };
+    let mut out = Extracted { choices: Vec::new(), nodes: Vec::new(), roots: Vec::new(), others: Vec::new() };
     for &class in &needed {
         let candidate = &program.candidates[program.chosen[class]?];
         let op = candidate.node.op()?;

@@ -53,7 +53,7 @@ impl Equality {
 /// suffice is known because saturation with them alone was repeated.
 pub fn prove(joint: &Joint, options: &Options) -> Result<Equality, OptError> {
     verify(&joint.module)?;
-    let rules = chosen(options)?;
+    let rules = chosen(options, options.numerics)?;
     let first = attempt(joint, &rules, options.limits);
     let fired = first.fired.clone();
     let mut equality = Equality {

@@ -6,6 +6,7 @@
 //! planner's business, and costs only assume that element-wise chains do. Start with [`optimize`];
 //! the rules are in `rules/`, one file a family, each with a page in `ir-specs/rules/`.
 
+mod choose;
 mod cost;
 mod dump;
 mod encode;
@@ -21,13 +22,15 @@ mod saturate;
 mod sizing;
 #[cfg(test)]
 mod soundness;
+mod target;
 mod term;
 
 pub use joint::{Equality, Joint, Mismatch, join, prove};
-pub use optimize::{Optimized, egraph_text, optimize};
-pub use options::{Limits, Numerics, Options, Target};
-pub use report::{NodeReport, Report, RuleCount};
+pub use optimize::{Optimized, Variant, egraph_text, optimize};
+pub use options::{Limits, Numerics, Options, Shares};
+pub use report::{Alternative, Bound, Choice, NodeReport, Reason, Report, RuleCount};
 pub use rules::{RuleInfo, rule_infos};
+pub use target::{Target, TargetError};
 
 /// Why a module cannot be optimised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

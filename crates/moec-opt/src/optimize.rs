@@ -1,98 +1,142 @@
 //! The whole way of a module: encode, saturate, extract, decode, verify; the source where anything
-//! on the way goes wrong.
+//! on the way goes wrong. Which program serves which number of tokens is decided in `choose`.
+
+use std::collections::BTreeMap;
 
 use egg::Id;
-use moec_ir::{Module, Op, Type, verify};
+use moec_ir::{Module, verify};
 
 use crate::OptError;
+use crate::choose::choose;
 use crate::cost::Model;
 use crate::encode::{Choice, Encoded, decode, encode};
-use crate::extract::extract;
-use crate::facts::Graph;
-use crate::options::Options;
-use crate::report::{NodeReport, Report, RuleCount};
+use crate::extract::{Other, extract};
+use crate::node::ENode;
+use crate::options::{Numerics, Options};
+use crate::report::{Report, RuleCount};
 use crate::rules::{RULES, Rule};
 use crate::saturate::{Log, canonical, saturate};
 
 /// An optimised module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Optimized {
-    /// The program, over the dims of the source. All inputs of the source are kept.
+    /// The program for the number of tokens in the options, over the dims of the source. All inputs
+    /// of the source are kept.
     pub module: Module,
+    /// A program for every number of tokens: ranges in ascending order, the first from 0.
+    pub variants: Vec<Variant>,
     /// What was done.
     pub report: Report,
 }
 
-/// The rules that `options` leave on.
-pub(crate) fn chosen(options: &Options) -> Result<Vec<&'static Rule>, OptError> {
+/// A program for a range of numbers of tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// The smallest number of tokens that it serves. The range ends where the next one begins.
+    pub from: u64,
+    /// The program.
+    pub module: Module,
+    /// The rule that made each node; none for operations of the source.
+    pub rules: Vec<Option<&'static str>>,
+}
+
+/// The rules up to class `numerics` that `options` leave on.
+pub(crate) fn chosen(options: &Options, numerics: Numerics) -> Result<Vec<&'static Rule>, OptError> {
     let all = || RULES.iter().flat_map(|family| family.rules);
     if let Some(unknown) = options.ablate.iter().find(|name| all().all(|rule| rule.name != name.as_str())) {
         return Err(OptError::UnknownRule(unknown.clone()));
     }
-    let on = |rule: &&Rule| {
-        rule.numerics <= options.numerics && !options.ablate.iter().any(|name| name == rule.name)
-    };
+    let on = |rule: &&Rule| rule.numerics <= numerics && !options.ablate.iter().any(|name| name == rule.name);
     Ok(all().filter(on).collect())
 }
 
-/// Saturates `module`.
-pub(crate) fn saturated(module: &Module, options: &Options) -> Result<(Encoded, Log), OptError> {
+/// Saturates `module` with the rules up to class `numerics`.
+fn saturated(module: &Module, options: &Options, numerics: Numerics) -> Result<(Encoded, Log), OptError> {
     verify(module)?;
-    let rules = chosen(options)?;
+    let rules = chosen(options, numerics)?;
     let mut encoded = encode(module);
     let log = saturate(&mut encoded.graph, &rules, options.limits);
     Ok((encoded, log))
 }
 
-/// The cheapest program that `options` allow and that is equal to `module`.
+/// All programs that were found equal to a module.
+pub(crate) struct Space<'m> {
+    pub(crate) source: &'m Module,
+    pub(crate) encoded: Encoded,
+    log: Log,
+    /// The rule that made each e-node.
+    rules: BTreeMap<ENode, &'static str>,
+}
+
+/// One of them: the module, the rule of each node, and what else was possible.
+pub(crate) struct Found {
+    pub(crate) module: Module,
+    pub(crate) rules: Vec<Option<&'static str>>,
+    pub(crate) others: Vec<Other>,
+}
+
+impl<'m> Space<'m> {
+    /// What rules up to class `numerics` make of `source`.
+    pub(crate) fn new(source: &'m Module, options: &Options, numerics: Numerics) -> Result<Self, OptError> {
+        let (encoded, log) = saturated(source, options, numerics)?;
+        let rules = log.rules(&encoded.graph);
+        Ok(Space { source, encoded, log, rules })
+    }
+
+    /// The cheapest program. An error means that a rule is wrong.
+    pub(crate) fn cheapest(&self, model: &Model<'_>, others: bool) -> Result<Found, String> {
+        let (source, graph) = (self.source, &self.encoded.graph);
+        if let Some(conflict) = graph.analysis.conflicts.first() {
+            return Err(conflict.clone());
+        }
+        let roots: Vec<Id> = source.outputs.iter().map(|o| self.encoded.values[o.value.index()]).collect();
+        let extracted = extract(graph, &roots, model, others).ok_or("an output has no program")?;
+        let (module, from) =
+            decode(source, &extracted.choices, &extracted.roots).map_err(|error| error.to_string())?;
+        verify(&module).map_err(|error| error.to_string())?;
+        let rules = from.iter().map(|at| self.rule(&extracted.nodes[(*at)?].1)).collect();
+        Ok(Found { module, rules, others: extracted.others })
+    }
+
+    /// The rule that made an e-node; none if it is of the source.
+    pub(crate) fn rule(&self, node: &ENode) -> Option<&'static str> {
+        self.rules.get(&canonical(&self.encoded.graph, node)).copied()
+    }
+}
+
+/// The cheapest program that `options` allow and that is equal to `module`; with a table of numbers
+/// of tokens, a program for each range of them.
 pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptError> {
-    let (encoded, log) = saturated(module, options)?;
-    let graph = &encoded.graph;
-    let model = Model { target: options.target, tokens: options.tokens, sizing: &graph.analysis.sizing };
+    let space = Space::new(module, options, options.numerics)?;
+    let (graph, log) = (&space.encoded.graph, &space.log);
+    let sizing = &graph.analysis.sizing;
+    let model = Model::new(module, options, sizing, options.tokens);
     let mut report = Report {
         fired: log.fired.iter().map(|(&rule, &count)| RuleCount { rule, count }).collect(),
         nodes: graph.total_size(),
         classes: graph.number_of_classes(),
         iterations: log.iterations,
         limit: log.limit,
-        before: costs(module, &model),
+        before: model.nodes(module),
         ..Report::default()
     };
-    let result = match graph.analysis.conflicts.first() {
-        Some(conflict) => Err(conflict.clone()),
-        None => cheapest(module, &encoded, &log, &model),
-    };
-    let (module, rules) = match result {
-        Ok(found) => found,
+    let variants = match choose(&space, options, &mut report.choices) {
+        Ok(variants) => variants,
         Err(why) => {
             report.fallback = Some(why);
-            let sources = sources_first(module)?;
-            let rules = vec![None; sources.nodes.len()];
-            (sources, rules)
+            let module = sources_first(module)?;
+            let rules = vec![None; module.nodes.len()];
+            vec![Variant { from: 0, module, rules }]
         }
     };
-    report.after = costs(&module, &model);
+    let at = variants.partition_point(|variant| variant.from <= options.tokens).saturating_sub(1);
+    let Variant { module, rules, .. } = &variants[at];
+    let module = module.clone();
+    report.after = model.nodes(&module);
     for (node, rule) in report.after.iter_mut().zip(rules) {
-        node.rule = rule;
+        node.rule = *rule;
     }
-    Ok(Optimized { module, report })
-}
-
-type Found = (Module, Vec<Option<&'static str>>);
-
-fn cheapest(module: &Module, encoded: &Encoded, log: &Log, model: &Model<'_>) -> Result<Found, String> {
-    let graph: &Graph = &encoded.graph;
-    let roots: Vec<Id> = module.outputs.iter().map(|o| encoded.values[o.value.index()]).collect();
-    let extracted = extract(graph, &roots, model).ok_or("an output has no program")?;
-    let (result, from) =
-        decode(module, &extracted.choices, &extracted.roots).map_err(|error| error.to_string())?;
-    verify(&result).map_err(|error| error.to_string())?;
-    let rules = log.rules(graph);
-    let named = from.iter().map(|at| {
-        let (_, node) = &extracted.nodes[(*at)?];
-        rules.get(&canonical(graph, node)).copied()
-    });
-    Ok((result, named.collect()))
+    Ok(Optimized { module, variants, report })
 }
 
 /// The source itself in canonical order.
@@ -108,23 +152,9 @@ fn sources_first(module: &Module) -> Result<Module, OptError> {
     Ok(decode(module, &choices, &outputs)?.0)
 }
 
-/// The cost of every node.
-fn costs(module: &Module, model: &Model<'_>) -> Vec<NodeReport> {
-    let mut fixed: Vec<bool> = Vec::new();
-    let mut out = Vec::new();
-    for node in &module.nodes {
-        fixed.push(node.op != Op::Input && node.args.iter().all(|arg| fixed[arg.index()]));
-        let types: Vec<&Type> = node.args.iter().map(|&arg| &module.node(arg).ty).collect();
-        let free = fixed.last() == Some(&true) || node.op == Op::Input;
-        let picoseconds = if free { 0 } else { model.op(node.op, &types, &node.attrs, &node.ty) };
-        out.push(NodeReport { rule: None, seconds: picoseconds as f64 * 1e-12 });
-    }
-    out
-}
-
 /// The saturated e-graph of `module` as text, class by class.
 pub fn egraph_text(module: &Module, options: &Options) -> Result<String, OptError> {
-    let (encoded, log) = saturated(module, options)?;
+    let (encoded, log) = saturated(module, options, options.numerics)?;
     let roots = module.outputs.iter().map(|o| (&*o.name, encoded.values[o.value.index()]));
     Ok(crate::dump::text(&encoded.graph, &log, roots))
 }

@@ -1,5 +1,9 @@
 //! What the caller chooses: numerics, target, limits.
 
+use std::collections::BTreeMap;
+
+use crate::target::Target;
+
 /// How far the bits of a result may move. Each class contains those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Numerics {
@@ -33,25 +37,6 @@ impl Numerics {
     }
 }
 
-/// The constants of the cost model. The defaults are those of two cores with AVX-512.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Target {
-    /// Floating-point operations per second of matrix tiles.
-    pub matrix_flops: f64,
-    /// Floating-point operations per second of loops over elements.
-    pub element_flops: f64,
-    /// Bytes per second from memory.
-    pub bandwidth: f64,
-    /// Seconds to start one kernel.
-    pub launch: f64,
-}
-
-impl Default for Target {
-    fn default() -> Target {
-        Target { matrix_flops: 200e9, element_flops: 20e9, bandwidth: 20e9, launch: 2e-6 }
-    }
-}
-
 /// Where saturation stops. Never a time: the result is the same on a busy machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -67,6 +52,33 @@ impl Default for Limits {
     }
 }
 
+/// How the choices of a router are spread over its experts: for a number of experts, the share of
+/// each in all choices. Uniform where nothing is known.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Shares(BTreeMap<u64, Vec<f64>>);
+
+impl Shares {
+    /// Routers over `shares.len()` experts choose them in these proportions, which need not add up
+    /// to one. Nothing changes where a share is negative or not finite, or where all are zero.
+    pub fn insert(&mut self, shares: &[f64]) {
+        let total: f64 = shares.iter().sum();
+        if total.is_finite() && total > 0.0 && shares.iter().all(|&share| share >= 0.0) {
+            self.0.insert(shares.len() as u64, shares.iter().map(|share| share / total).collect());
+        }
+    }
+
+    /// The part of the experts that at least one of `tokens` tokens is expected to choose, where
+    /// each chooses `slots` of them: the mean of `1 - (1 - p_e)^(tokens)` with `p_e` the chance
+    /// that a token chooses expert `e`.
+    pub(crate) fn touched(&self, experts: f64, tokens: f64, slots: f64) -> f64 {
+        let chosen = |share: f64| 1.0 - (1.0 - (share * slots).min(1.0)).powf(tokens);
+        match self.0.get(&(experts as u64)) {
+            Some(shares) => shares.iter().map(|&share| chosen(share)).sum::<f64>() / experts,
+            None => chosen(1.0 / experts.max(1.0)),
+        }
+    }
+}
+
 /// How to optimise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -74,8 +86,18 @@ pub struct Options {
     pub numerics: Numerics,
     /// The number that costs assume for every size that is known only at run time.
     pub tokens: u64,
+    /// Numbers of tokens to choose a program for, ascending. If there are any, and the program has
+    /// one size that is known at run time, the result may hold several programs, each for a range.
+    pub table: Vec<u64>,
+    /// Programs for different numbers of tokens differ by rules up to this class only: how far the
+    /// bits of a token may depend on the size of its batch.
+    pub batch: Numerics,
+    /// Whether to report what was considered and not chosen, which takes time.
+    pub alternatives: bool,
     /// The machine that costs assume.
     pub target: Target,
+    /// How the choices of experts are spread.
+    pub shares: Shares,
     /// Where saturation stops.
     pub limits: Limits,
     /// Names of rules that are off.
@@ -87,7 +109,11 @@ impl Default for Options {
         Options {
             numerics: Numerics::Reassociate,
             tokens: 64,
+            table: Vec::new(),
+            batch: Numerics::Bit,
+            alternatives: false,
             target: Target::default(),
+            shares: Shares::default(),
             limits: Limits::default(),
             ablate: Vec::new(),
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use moec_ir::{Attr, Attrs, Dim, DimTable, PlanType, RouteType, Sizes, TensorType, Type};
+use moec_ir::{Attr, Attrs, Dim, DimKind, DimTable, PlanType, RouteType, Sizes, TensorType, Type};
 
 /// The symbols of a module and the spelling of each size.
 #[derive(Debug, Clone)]
@@ -84,9 +84,22 @@ impl Sizing {
         Dim::product(dims).ok().map(|dim| self.dim(&dim))
     }
 
-    /// The number that `dim` stands for when every run-time symbol is `tokens`.
-    pub(crate) fn estimate(&self, dim: &Dim, tokens: u64) -> f64 {
-        let sizes: Sizes = self.table.decls().iter().map(|decl| (decl.name.clone(), tokens)).collect();
-        self.table.resolve(dim).and_then(|dim| dim.eval(&sizes)).map_or(f64::MAX.sqrt(), |value| value as f64)
+    /// The values of all symbols when every run-time symbol is `tokens`. Where that contradicts a
+    /// fact, derived symbols are `tokens` too.
+    pub(crate) fn assumed(&self, tokens: u64) -> Sizes {
+        let decls = self.table.decls().iter();
+        let open = decls.clone().filter(|decl| decl.kind == DimKind::Runtime);
+        let runtime: Sizes = open.map(|decl| (decl.name.clone(), tokens)).collect();
+        self.table.bind(&runtime).unwrap_or_else(|_| decls.map(|decl| (decl.name.clone(), tokens)).collect())
+    }
+
+    /// The number that `dim` stands for with symbols of these values.
+    pub(crate) fn estimate(&self, dim: &Dim, sizes: &Sizes) -> f64 {
+        self.table.resolve(dim).and_then(|dim| dim.eval(sizes)).map_or(f64::MAX.sqrt(), |value| value as f64)
+    }
+
+    /// Whether the number of tokens is one symbol, known when the program runs.
+    pub(crate) fn one_open_symbol(&self) -> bool {
+        self.table.decls().iter().filter(|decl| decl.kind == DimKind::Runtime).count() == 1
     }
 }
