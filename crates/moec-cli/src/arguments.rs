@@ -5,7 +5,9 @@ use clap::{Args, Parser};
 use moec::{Numerics, Options};
 
 use crate::commands::Command;
-use crate::terminal::Color;
+use crate::failure::Failure;
+use crate::targets;
+use crate::terminal::{Color, Terminal};
 
 /// Compiles the mathematics of Mixture-of-Experts models to native code.
 #[derive(Debug, Parser)]
@@ -47,6 +49,16 @@ pub(crate) struct OptimiseArgs {
           value_parser = PossibleValuesParser::new(Numerics::ALL.map(Numerics::name)))]
     pub(crate) numerics: String,
 
+    /// How far the bits of a token may depend on the size of its batch, where another program is
+    /// faster for another number of tokens
+    #[arg(long, value_name = "CLASS", default_value = "bit",
+          value_parser = PossibleValuesParser::new(Numerics::ALL.map(Numerics::name)))]
+    pub(crate) batch_numerics: String,
+
+    /// The machine to compile for: a name, or a file such as `moec calibrate --output` writes
+    #[arg(long, value_name = "NAME|FILE.toml", default_value = "host")]
+    pub(crate) target: String,
+
     /// Compiles the program as it is written
     #[arg(long)]
     pub(crate) no_optimise: bool,
@@ -62,12 +74,18 @@ fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 /// The options of the facade for these arguments.
-pub(crate) fn options(model: &ModelArgs, optimise: Option<&OptimiseArgs>) -> Options {
+pub(crate) fn options(
+    model: &ModelArgs,
+    optimise: Option<&OptimiseArgs>,
+    terminal: &Terminal,
+) -> Result<Options, Failure> {
     let mut options = Options { model: model.model.clone(), ..Options::default() };
     options.set = model.set.iter().cloned().collect();
     if let Some(args) = optimise {
         options.numerics = Numerics::from_name(&args.numerics).unwrap_or(options.numerics);
+        options.batch = Numerics::from_name(&args.batch_numerics).unwrap_or(options.batch);
+        options.target = targets::resolve(&args.target, terminal)?;
         options.optimise = !args.no_optimise;
     }
-    options
+    Ok(options)
 }

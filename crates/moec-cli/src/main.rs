@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod files;
+mod targets;
 mod terminal;
 
 use std::process::ExitCode;

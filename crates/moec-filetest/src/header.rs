@@ -16,7 +16,7 @@ pub struct Header {
     pub set: BTreeMap<String, toml::Value>,
     /// The numerics class, `reassociate` if not given.
     pub numerics: Option<String>,
-    /// The number of tokens that the cost model assumes.
+    /// The number of tokens that one program is chosen for.
     pub tokens: Option<u64>,
     /// How far compiled code may be off, relative to the output's scale; 1e-5 if not given.
     pub tolerance: Option<f64>,
@@ -39,7 +39,7 @@ impl Header {
             options.numerics =
                 Numerics::from_name(name).ok_or_else(|| format!("no numerics class `{name}`"))?;
         }
-        options.tokens = self.tokens.unwrap_or(options.tokens);
+        options.tokens = self.tokens;
         Ok(options)
     }
 }

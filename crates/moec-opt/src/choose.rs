@@ -195,25 +195,25 @@ fn missing(all: &[&'static str], known: &[&'static str]) -> Vec<&'static str> {
     more
 }
 
-/// What single operations would have cost otherwise: for each rule the cheapest.
+/// What single operations would have cost otherwise: for each rule, and for what the source has, the
+/// cheapest that the model can tell from the choice.
 fn local(space: &Space<'_>, found: &Found, seconds: f64) -> Vec<Alternative> {
-    let mut best: BTreeMap<&'static str, &Other> = BTreeMap::new();
-    for other in &found.others {
-        let Some(rule) = space.rule(&other.node) else { continue };
-        let known = best.entry(rule).or_insert(other);
+    let total = |other: &Other| other.total as f64 * 1e-12;
+    let mut best: BTreeMap<Option<&'static str>, &Other> = BTreeMap::new();
+    for other in found.others.iter().filter(|other| total(other) > seconds * SLACK) {
+        let known = best.entry(space.rule(&other.node)).or_insert(other);
         if other.total < known.total {
             *known = other;
         }
     }
     let mut others: Vec<Alternative> = (best.into_iter())
-        .filter(|(_, other)| other.node.op() != other.chosen.op())
         .map(|(rule, other)| {
             let word = |op: Option<moec_ir::Op>| op.map(moec_ir::Op::mnemonic).into_iter().collect();
             Alternative {
-                rules: vec![rule],
+                rules: rule.into_iter().collect(),
                 with: word(other.node.op()),
                 without: word(other.chosen.op()),
-                seconds: (other.total as f64 * 1e-12).max(seconds),
+                seconds: total(other),
                 reason: Reason::Cost,
             }
         })

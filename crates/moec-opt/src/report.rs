@@ -61,7 +61,7 @@ pub struct Choice {
 /// A program, or one operation of it, that was not chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alternative {
-    /// The rules that make what the chosen program lacks.
+    /// The rules that make what the chosen program lacks; none where the source has it so.
     pub rules: Vec<&'static str>,
     /// The operations that it would have.
     pub with: Vec<&'static str>,

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use moec_codegen::{CodeKind, Compiled, Target};
+use moec_codegen::{CodeKind, Compiled};
 use moec_diag::{Diagnostic, SourceFile, codes};
 use moec_ir::{Module, Sizes};
 use moec_lower::LoweredModel;
-use moec_opt::Numerics;
+use moec_opt::{Numerics, Shares, Target};
 
 use crate::artifact::Artifact;
 use crate::validate::{Validation, validate};
@@ -22,10 +22,19 @@ pub struct Options {
     pub set: BTreeMap<String, String>,
     /// How far rewrites may move the bits of a result.
     pub numerics: Numerics,
-    /// The number of tokens that the cost model assumes.
-    pub tokens: u64,
-    /// The machine to compile for, `host` or a name from [`moec_codegen::TARGET_NAMES`].
-    pub target: String,
+    /// The number of tokens that one program is chosen for; if none, each range of them may get its
+    /// own, and sessions pick by the number they are called with.
+    pub tokens: Option<u64>,
+    /// Programs for different numbers of tokens differ by rewrites up to this class only: how far
+    /// the bits of a token may depend on the size of its batch.
+    pub batch: Numerics,
+    /// The machine to compile for, and what costs assume of it. The default is the same on every
+    /// machine: measured figures are used only where the caller gives them.
+    pub target: Target,
+    /// How the choices of experts are spread.
+    pub shares: Shares,
+    /// Whether to report what was considered and not chosen, which takes time.
+    pub alternatives: bool,
     /// Whether to optimise at all.
     pub optimise: bool,
 }
@@ -36,8 +45,11 @@ impl Default for Options {
             model: None,
             set: BTreeMap::new(),
             numerics: Numerics::Reassociate,
-            tokens: 64,
-            target: "host".to_owned(),
+            tokens: None,
+            batch: Numerics::Bit,
+            target: Target::default(),
+            shares: Shares::default(),
+            alternatives: false,
             optimise: true,
         }
     }
@@ -107,8 +119,21 @@ pub(crate) struct Optimised {
     pub(crate) validation: Validation,
 }
 
+/// Numbers of tokens that programs are chosen for, unless the caller names one.
+const TABLE: [u64; 7] = [1, 4, 16, 64, 256, 1024, 4096];
+
 pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
-    moec_opt::Options { numerics: options.numerics, tokens: options.tokens, ..Default::default() }
+    let defaults = moec_opt::Options::default();
+    moec_opt::Options {
+        numerics: options.numerics,
+        tokens: options.tokens.unwrap_or(defaults.tokens),
+        table: if options.tokens.is_none() { TABLE.to_vec() } else { Vec::new() },
+        batch: options.batch,
+        alternatives: options.alternatives,
+        target: options.target.clone(),
+        shares: options.shares.clone(),
+        ..defaults
+    }
 }
 
 pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Result<Optimised, CompileError> {
@@ -149,11 +174,13 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
     Ok(Artifact { checked, module, report, validation, program: Arc::new(program) })
 }
 
-pub(crate) fn plan(module: &Module, target: &Target) -> Result<moec_plan::Plan, CompileError> {
+pub(crate) fn plan(module: &Module, target: &moec_codegen::Target) -> Result<moec_plan::Plan, CompileError> {
     moec_plan::plan(module, target.panel_columns())
         .map_err(|error| CompileError::internal(Stage::Plan, error))
 }
 
-pub(crate) fn target(options: &Options, kind: CodeKind) -> Result<Target, CompileError> {
-    Target::named(&options.target, kind).map_err(|error| CompileError::Options(error.to_string()))
+/// What code is generated for. An instruction set without a back end is an error of the options.
+pub(crate) fn target(options: &Options, kind: CodeKind) -> Result<moec_codegen::Target, CompileError> {
+    moec_codegen::Target::named(&options.target.isa, kind)
+        .map_err(|error| CompileError::Options(format!("target `{}`: {error}", options.target.name)))
 }

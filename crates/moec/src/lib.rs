@@ -18,12 +18,11 @@ pub use artifact::Artifact;
 pub use compile::{Checked, Options, Watch, check, compile, front};
 pub use emit::emit;
 pub use error::CompileError;
-pub use moec_codegen::TARGET_NAMES;
 pub use moec_diag as diag;
 pub use moec_interp as interp;
 pub use moec_ir as ir;
 pub use moec_lower::{Declaration, DeclarationKind, LoweredModel};
-pub use moec_opt::{Numerics, Report};
+pub use moec_opt::{Alternative, Bound, Choice, Numerics, Reason, Report, Shares, Target, TargetError};
 pub use moec_plan as plan;
 pub use moec_runtime::session::{
     Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,

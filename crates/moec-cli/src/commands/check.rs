@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
-    let options = options(&args.model, None);
+    let options = options(&args.model, None, terminal)?;
     let (mut errors, mut warnings) = (0, 0);
     for path in &args.files {
         let source = match read_source(path) {

@@ -71,8 +71,8 @@ fn list() -> String {
 
 fn file(path: &Path, args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let source = read_source(path)?;
-    let mut options = options(&args.model, Some(&args.optimise));
-    options.tokens = args.tokens;
+    let mut options = options(&args.model, Some(&args.optimise), terminal)?;
+    options.tokens = Some(args.tokens);
     let artifact = moec::compile(&source, &options, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;
     terminal.out(&account(&artifact, args.tokens))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use moec::{Emit, TARGET_NAMES};
+use moec::Emit;
 
 use crate::arguments::{ModelArgs, OptimiseArgs, options};
 use crate::failure::Failure;
@@ -18,6 +18,7 @@ plan (kernels and buffers), clif (Cranelift's IR), asm (machine code).
 Examples:
   moec opt model.moe
   moec opt model.moe --emit ir,opt,plan --tokens 1
+  moec opt model.moe --tokens all          a program for each range of tokens, where they differ
   moec opt model.moe --emit asm --target aarch64")]
 pub(crate) struct Args {
     /// The source, `.moe` or `.moir`; `-` is standard input
@@ -29,13 +30,9 @@ pub(crate) struct Args {
           value_parser = PossibleValuesParser::new(Emit::ALL.map(Emit::name)))]
     emit: Vec<String>,
 
-    /// The number of tokens that the cost model assumes
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    tokens: u64,
-
-    /// The machine that machine code is for
-    #[arg(long, value_name = "T", default_value = "host", value_parser = target())]
-    target: String,
+    /// The number of tokens that the program is chosen for; `all` for the program of each range
+    #[arg(long, value_name = "N|all", default_value = "64", value_parser = tokens)]
+    tokens: Tokens,
 
     #[command(flatten)]
     optimise: OptimiseArgs,
@@ -44,16 +41,21 @@ pub(crate) struct Args {
     model: ModelArgs,
 }
 
-fn target() -> PossibleValuesParser {
-    let names = TARGET_NAMES.iter().copied().filter(|&name| name != "host");
-    PossibleValuesParser::new(std::iter::once("host").chain(names))
+/// A number of tokens, or every range of them.
+#[derive(Debug, Clone, Copy)]
+struct Tokens(Option<u64>);
+
+fn tokens(text: &str) -> Result<Tokens, String> {
+    if text == "all" {
+        return Ok(Tokens(None));
+    }
+    text.parse().map(|n| Tokens(Some(n))).map_err(|_| "expected a number of tokens, or `all`".to_owned())
 }
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let source = read_source(&args.file)?;
-    let mut options = options(&args.model, Some(&args.optimise));
-    options.tokens = args.tokens;
-    options.target = args.target.clone();
+    let mut options = options(&args.model, Some(&args.optimise), terminal)?;
+    options.tokens = args.tokens.0;
     let forms: Vec<Emit> = args.emit.iter().filter_map(|name| Emit::from_name(name)).collect();
     let texts = moec::emit(&source, &options, &forms, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;

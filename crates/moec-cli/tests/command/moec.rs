@@ -68,6 +68,8 @@ impl Folder {
             .args(arguments)
             .current_dir(self.0.path())
             .env_remove("MOEC_BLESS")
+            // Figures that were measured on this machine would change what is chosen.
+            .env("XDG_CACHE_HOME", self.0.path().join("cache"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -98,11 +98,6 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// The number of tokens that the cost model is to assume.
-    pub(super) fn tokens(&self) -> u64 {
-        self.runtime.iter().map(|(_, size)| *size).max().unwrap_or(TOKENS).max(1)
-    }
-
     /// Whether every element of every input is a finite number.
     pub(super) fn are_finite(&self) -> bool {
         self.tensors.iter().all(|tensor| tensor.to_oracle().data.iter().all(|value| value.is_finite()))

@@ -101,7 +101,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let source = read_source(&args.file)?;
-    let mut options = options(&args.model, Some(&args.optimise));
+    let options = options(&args.model, Some(&args.optimise), terminal)?;
     let checked = moec::front(&source, &options, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;
     terminal.diagnostics(&checked.warnings, &source);
@@ -111,7 +111,6 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
     let weight_files = WeightFiles::open(&args.weights).map_err(Failure::input)?;
     let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
-    options.tokens = inputs.tokens();
     let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
 
     let mut report = Report::new(&checked, &inputs, threads);
