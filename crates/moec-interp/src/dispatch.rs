@@ -17,16 +17,39 @@ pub(crate) fn plan(cx: &Cx<'_>) -> Evaluated {
         chosen.push(expert);
     }
     value::elements(&[experts])?;
-    let mut offsets = vec![0; experts + 1];
-    for &expert in &chosen {
-        offsets[expert + 1] += 1;
+    let chosen: Vec<Option<usize>> = chosen.into_iter().map(Some).collect();
+    Ok(Value::Plan(Plan::new(tokens, slots, experts, &chosen)))
+}
+
+pub(crate) fn capacity(cx: &Cx<'_>) -> Evaluated {
+    let (plan, capacity, group) = (cx.plan()?, cx.size("capacity")?, cx.size("group")?);
+    let mut chosen = plan.expert_of_pair();
+    let number = |token: usize, slot: usize| token * plan.slots + slot;
+    for first in (0..plan.tokens).step_by(group.max(1)) {
+        let tokens = first..first + group;
+        let order: Vec<usize> = match cx.attrs.bool("slots_first") {
+            true => (0..plan.slots).flat_map(|s| tokens.clone().map(move |t| number(t, s))).collect(),
+            false => tokens.flat_map(|t| (0..plan.slots).map(move |s| number(t, s))).collect(),
+        };
+        let mut taken = vec![0; plan.experts()];
+        for pair in order {
+            let Some(expert) = chosen[pair] else { continue };
+            if taken[expert] == capacity {
+                chosen[pair] = None;
+            } else {
+                taken[expert] += 1;
+            }
+        }
     }
-    for expert in 0..experts {
-        offsets[expert + 1] += offsets[expert];
-    }
-    let mut pairs: Vec<usize> = (0..chosen.len()).collect();
-    pairs.sort_by_key(|&pair| chosen[pair]);
-    Ok(Value::Plan(Plan { tokens, slots, pairs, offsets }))
+    Ok(Value::Plan(Plan::new(plan.tokens, plan.slots, plan.experts(), &chosen)))
+}
+
+pub(crate) fn subset(cx: &Cx<'_>) -> Evaluated {
+    let (plan, experts) = (cx.plan()?, cx.attrs.ints("experts"));
+    let renumbered = |expert: usize| experts.iter().position(|&e| e as usize == expert);
+    let chosen: Vec<Option<usize>> =
+        plan.expert_of_pair().into_iter().map(|expert| expert.and_then(renumbered)).collect();
+    Ok(Value::Plan(Plan::new(plan.tokens, plan.slots, experts.len(), &chosen)))
 }
 
 pub(crate) fn flatten(cx: &Cx<'_>) -> Evaluated {
@@ -90,12 +113,14 @@ pub(crate) fn combine(cx: &Cx<'_>) -> Evaluated {
     let size: usize = z.shape[1..].iter().product();
     let mut data = cx.filled(0.0)?;
     let mut started = vec![false; plan.tokens];
-    // Plan rows are in expert order, so every token meets its terms in ascending expert order.
+    // Plan rows are in expert order, so every token meets its terms in ascending expert order. The
+    // pairs that the plan drops come last.
+    let kept = plan.kept();
     for (row, &pair) in plan.pairs.iter().enumerate() {
         let token = pair / plan.slots;
         let sums = &mut data[token * size..][..size];
         for (sum, z) in sums.iter_mut().zip(&z.data[row * size..]) {
-            let term = weights.data[pair] * z;
+            let term = if row < kept { weights.data[pair] * z } else { 0.0 };
             *sum = if started[token] { *sum + term } else { term };
         }
         started[token] = true;

@@ -176,6 +176,8 @@ fn evaluate(cx: &Cx<'_>) -> Evaluated {
 
         Op::Plan => dispatch::plan(cx),
         Op::PlanFlatten => dispatch::flatten(cx),
+        Op::PlanCapacity => dispatch::capacity(cx),
+        Op::PlanSubset => dispatch::subset(cx),
         Op::TakeRows => dispatch::take_rows(cx),
         Op::TakeSlots => dispatch::take_slots(cx),
         Op::TakeExperts => dispatch::take_experts(cx),

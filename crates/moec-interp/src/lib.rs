@@ -22,7 +22,8 @@
 //!   not an element would be moved; `one_hot` yields false for it. `densify` along its axis and
 //!   `plan` within a token also refuse an index that occurs twice.
 //! - **Order.** Sums start at 0 and add in index order, contracted letters in order of first use.
-//!   `combine` starts from the first term and adds in ascending expert order; with no slots it is 0.
+//!   `combine` starts from the first term and adds in ascending expert order, then 0 for each pair
+//!   that the plan drops; with no slots it is 0.
 //!
 //! Start with [`run`]; [`eval_node`] is one operation alone; [`generate`] makes random programs.
 

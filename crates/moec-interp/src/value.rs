@@ -81,20 +81,51 @@ pub struct Plan {
     pub slots: usize,
     /// For each plan row its pair, `token * slots + slot`.
     pub pairs: Vec<usize>,
-    /// The plan rows of expert `e` are `offsets[e]..offsets[e + 1]`.
+    /// The plan rows of expert `e` are `offsets[e]..offsets[e + 1]`. Those from the last offset on
+    /// belong to pairs that the plan drops.
     pub offsets: Vec<usize>,
 }
 
 impl Plan {
+    /// The plan in which pair `i` has chosen expert `chosen[i]`, or is dropped.
+    pub(crate) fn new(tokens: usize, slots: usize, experts: usize, chosen: &[Option<usize>]) -> Plan {
+        let mut offsets = vec![0; experts + 1];
+        for &expert in chosen.iter().flatten() {
+            offsets[expert + 1] += 1;
+        }
+        for expert in 0..experts {
+            offsets[expert + 1] += offsets[expert];
+        }
+        let mut pairs: Vec<usize> = (0..chosen.len()).collect();
+        pairs.sort_by_key(|&pair| chosen[pair].unwrap_or(experts));
+        Plan { tokens, slots, pairs, offsets }
+    }
+
+    /// The number of pairs that the plan keeps; their rows come first.
+    pub fn kept(&self) -> usize {
+        self.offsets[self.experts()]
+    }
+
+    /// For each pair its expert, or none if the plan drops it.
+    pub fn expert_of_pair(&self) -> Vec<Option<usize>> {
+        let mut chosen = vec![None; self.pairs.len()];
+        for (&expert, &pair) in self.expert_of_row().iter().zip(&self.pairs).take(self.kept()) {
+            chosen[pair] = Some(expert);
+        }
+        chosen
+    }
+
     /// The number of experts.
     pub fn experts(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// For each plan row its expert.
+    /// For each plan row its expert; 0 for the rows of dropped pairs.
     pub fn expert_of_row(&self) -> Vec<usize> {
         let rows = |e: usize| self.offsets[e + 1] - self.offsets[e];
-        (0..self.experts()).flat_map(|e| std::iter::repeat_n(e, rows(e))).collect()
+        let dropped = self.pairs.len() - self.kept();
+        let kept = (0..self.experts()).flat_map(|e| std::iter::repeat_n(e, rows(e)));
+        kept.chain(std::iter::repeat_n(0, dropped)).collect()
     }
 }
 

@@ -6,7 +6,9 @@
 //! `ops/table.rs` are the one place an operation is described; then [`Module`].
 
 mod attr;
+mod carry;
 mod dim;
+mod dropped;
 mod dtype;
 mod einsum;
 mod module;

@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Dim, DimKind, EinsumSpec, Module, Node, Op, Type, ValueId};
+use crate::carry::carried;
+use crate::{Dim, DimKind, Module, Node, Op, Type, ValueId};
 
 /// The axes that carry the rows of a row-wise program. The size of such an axis is the symbol times
 /// a block; row `t` is the `t`-th block.
@@ -152,19 +153,6 @@ impl Analysis<'_> {
         self.row_axis(shape).map(|axis| Rows { axis, order: Order::Uniform })
     }
 
-    /// The state of a value computed element by element.
-    fn aligned(&self, args: &[State]) -> Option<State> {
-        let mut states = args.iter().copied();
-        let first = states.next()?;
-        states.try_fold(first, |a, b| match (a, b) {
-            (Free, Free) => Some(Free),
-            (Rows { axis, order }, Rows { axis: other, order: b }) if axis == other => {
-                order.meet(b).map(|order| Rows { axis, order })
-            }
-            _ => None,
-        })
-    }
-
     /// The state of `node`; none stands for unknown.
     fn state(&self, id: ValueId, node: &Node, states: &[State]) -> Option<State> {
         let args: Vec<State> = node.args.iter().map(|arg| states[arg.index()]).collect();
@@ -182,45 +170,33 @@ impl Analysis<'_> {
                 state => Some(state),
             },
 
-            Op::Neg | Op::Abs | Op::Exp | Op::Log | Op::Sqrt | Op::Rsqrt | Op::Tanh | Op::Erf => {
-                Some(args[0])
-            }
-            Op::Sigmoid | Op::Silu | Op::Gelu | Op::GeluTanh | Op::Relu | Op::Softplus => Some(args[0]),
-            Op::Not | Op::Cast => Some(args[0]),
-            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Minimum | Op::Maximum => self.aligned(&args),
-            Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => self.aligned(&args),
-            Op::And | Op::Or | Op::Select => self.aligned(&args),
-
-            Op::Broadcast => match args[0] {
-                Rows { axis, order } => Some(Rows { axis: node.attrs.ints("map")[axis] as usize, order }),
-                _ => self.same_everywhere(&node.tensor().shape),
-            },
-            Op::Transpose => match args[0] {
-                Rows { axis, order } => {
-                    let axis = node.attrs.ints("perm").iter().position(|&p| p as usize == axis)?;
-                    Some(Rows { axis, order })
-                }
-                state => Some(state),
-            },
             Op::Reshape => self.reshape(args[0], shape(0), &node.tensor().shape),
-            Op::Slice | Op::Pad | Op::Concat | Op::Densify | Op::Softmax | Op::Cumsum | Op::Argsort => {
-                self.beside(&args, node.attrs.index("axis"))
+            Op::Broadcast if args[0] == Free => self.same_everywhere(&node.tensor().shape),
+            Op::ScatterAdd if args[1] != Free => None,
+            Op::Neg | Op::Abs | Op::Exp | Op::Log | Op::Sqrt | Op::Rsqrt | Op::Tanh | Op::Erf => {
+                self.carried(node, &args)
             }
-            Op::TopK => self.beside(&args, node.attrs.index("axis")),
-            Op::RouteIndex | Op::RouteValue | Op::RouteMask | Op::OneHot => Some(args[0]),
-            Op::Gather => self.gather(&args, node.attrs.index("axis"), node.attrs.ints("along")),
-            Op::ScatterAdd => match args[1] {
-                Free => self.beside(&[args[0], args[2]], node.attrs.index("axis")),
-                _ => None,
-            },
+            Op::Sigmoid | Op::Silu | Op::Gelu | Op::GeluTanh | Op::Relu | Op::Softplus => {
+                self.carried(node, &args)
+            }
+            Op::Not | Op::Cast => self.carried(node, &args),
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Minimum | Op::Maximum => self.carried(node, &args),
+            Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => self.carried(node, &args),
+            Op::And | Op::Or | Op::Select => self.carried(node, &args),
+            Op::Broadcast
+            | Op::Transpose
+            | Op::Slice
+            | Op::Pad
+            | Op::Concat
+            | Op::Gather
+            | Op::ScatterAdd => self.carried(node, &args),
             Op::Sum | Op::Mean | Op::Max | Op::Min | Op::Any | Op::All | Op::Argmax => {
-                let reduced = node.attrs.index("axis");
-                match self.beside(&args, reduced)? {
-                    Rows { axis, order } => Some(Rows { axis: axis - usize::from(axis > reduced), order }),
-                    state => Some(state),
-                }
+                self.carried(node, &args)
             }
-            Op::Einsum => self.einsum(&args, &EinsumSpec::parse(node.attrs.str("spec")).ok()?),
+            Op::Softmax | Op::Cumsum | Op::Argsort | Op::TopK | Op::Densify => self.carried(node, &args),
+            Op::RouteIndex | Op::RouteValue | Op::RouteMask | Op::OneHot | Op::Einsum => {
+                self.carried(node, &args)
+            }
 
             Op::Plan => match args[0] {
                 Free => Some(Free),
@@ -229,6 +205,12 @@ impl Analysis<'_> {
             },
             // The same pairs in the same order.
             Op::PlanFlatten => Some(args[0]),
+            // A pair finds a seat or not by what other rows chose.
+            Op::PlanCapacity => (args[0] == Free).then_some(Free),
+            Op::PlanSubset => match args[0] {
+                State::Plan { .. } => Some(State::Plan { order: id }),
+                state => Some(state),
+            },
             Op::TakeRows => self.take(&args, 1, Some(0)),
             Op::TakeSlots => self.take(&args, 2, Some(0)),
             Op::TakeExperts => self.take(&args, 1, None),
@@ -249,16 +231,28 @@ impl Analysis<'_> {
         }
     }
 
+    /// The state of a value whose positions are those of its operands. Operands without rows do not
+    /// matter.
+    fn carried(&self, node: &Node, args: &[State]) -> Option<State> {
+        let mut result = Free;
+        for (operand, state) in args.iter().enumerate() {
+            let Rows { axis, order } = *state else { continue };
+            let axis = carried(self.module, node, operand, axis)?;
+            result = match result {
+                Rows { axis: known, order: other } => {
+                    Rows { axis, order: other.meet(order).filter(|_| known == axis)? }
+                }
+                _ => Rows { axis, order },
+            };
+        }
+        Some(result)
+    }
+
     fn input(&self, node: &Node) -> Option<State> {
         match self.same_everywhere(&node.tensor().shape)? {
             Rows { axis, .. } => Some(Rows { axis, order: Order::Row }),
             state => Some(state),
         }
-    }
-
-    /// Operands worked on along `axis`, which must not be that of the rows.
-    fn beside(&self, args: &[State], axis: usize) -> Option<State> {
-        self.aligned(args).filter(|state| !matches!(state, Rows { axis: rows, .. } if *rows == axis))
     }
 
     /// Rows stay together if as many elements stand before their axis as did, so that it is only
@@ -272,37 +266,6 @@ impl Analysis<'_> {
             return None;
         }
         Some(Rows { axis: result, order })
-    }
-
-    fn gather(&self, args: &[State], axis: usize, along: &[i64]) -> Option<State> {
-        let fresh = along.iter().filter(|&&a| a < 0).count();
-        let result = |a: usize| if a < axis { a } else { a + fresh - 1 };
-        match (args[0], args[1]) {
-            (Free, Free) => Some(Free),
-            (Rows { axis: x, order }, Free) if x != axis => Some(Rows { axis: result(x), order }),
-            (Free, Rows { axis: i, order }) if along[i] < 0 => {
-                let fresh_before = along[..i].iter().filter(|&&a| a < 0).count();
-                Some(Rows { axis: axis + fresh_before, order })
-            }
-            (Rows { axis: x, order }, Rows { axis: i, order: index }) if along[i] == x as i64 => {
-                Some(Rows { axis: result(x), order: order.meet(index)? })
-            }
-            _ => None,
-        }
-    }
-
-    fn einsum(&self, args: &[State], spec: &EinsumSpec) -> Option<State> {
-        let (letter, order) = match (args[0], args[1]) {
-            (Free, Free) => return Some(Free),
-            (Rows { axis, order }, Free) => (spec.lhs[axis], order),
-            (Free, Rows { axis, order }) => (spec.rhs[axis], order),
-            (Rows { axis: l, order: a }, Rows { axis: r, order: b }) if spec.lhs[l] == spec.rhs[r] => {
-                (spec.lhs[l], a.meet(b)?)
-            }
-            _ => return None,
-        };
-        let axis = spec.out.iter().position(|&l| l == letter)?;
-        Some(Rows { axis, order })
     }
 
     /// A value in the rows of a plan with this order.

@@ -6,7 +6,8 @@
 //! 4. every symbol is declared, and no size overflows 63 bits for the sizes known now;
 //! 5. names of inputs and weights are distinct, and so are names of outputs;
 //! 6. every output is a tensor;
-//! 7. einsum specifications are canonical.
+//! 7. einsum specifications are canonical;
+//! 8. no output depends on what stands in the rows of pairs that a routing plan drops (`dropped`).
 //!
 //! Phases call it on what they hand on, and only look further where this list ends.
 
@@ -53,5 +54,5 @@ pub fn verify(module: &Module) -> Result<(), IrError> {
         }
         names.push(&output.name);
     }
-    Ok(())
+    crate::dropped::check(module)
 }

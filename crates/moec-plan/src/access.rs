@@ -10,6 +10,7 @@ impl Kernel {
             Kernel::Reduce(_) => "reduce",
             Kernel::Row(_) => "row",
             Kernel::ScatterAdd(_) => "scatter_add",
+            Kernel::Seat(_) => "seat",
             Kernel::Group(_) => "group",
             Kernel::Pack(_) => "pack",
             Kernel::Product(_) => "product",
@@ -24,7 +25,7 @@ impl Kernel {
             Kernel::Row(k) => Some(&k.scalars),
             Kernel::ScatterAdd(k) => Some(&k.scalars),
             Kernel::Product(k) => Some(&k.scalars),
-            Kernel::Group(_) | Kernel::Pack(_) => None,
+            Kernel::Seat(_) | Kernel::Group(_) | Kernel::Pack(_) => None,
         }
     }
 
@@ -36,6 +37,7 @@ impl Kernel {
             Kernel::Row(k) => k.out.iter().collect(),
             Kernel::ScatterAdd(k) => vec![&k.out],
             Kernel::Product(k) => vec![&k.out],
+            Kernel::Seat(k) => vec![&k.out],
             Kernel::Group(_) | Kernel::Pack(_) => Vec::new(),
         }
     }
@@ -58,6 +60,7 @@ impl Kernel {
             }
         }
         match self {
+            Kernel::Seat(k) => buffers.push(k.index.buffer),
             Kernel::Group(k) => buffers.push(k.index.buffer),
             Kernel::Pack(k) => buffers.push(k.source.buffer),
             Kernel::Product(k) => {

@@ -19,6 +19,8 @@ pub enum Kernel {
     Row(RowOp),
     /// Additions at computed places.
     ScatterAdd(ScatterAdd),
+    /// Pairs that find a seat with their expert.
+    Seat(Seat),
     /// A routing plan from expert indices.
     Group(Group),
     /// A weight into panels.
@@ -29,11 +31,13 @@ pub enum Kernel {
 
 impl Kernel {
     /// Bytes of worker scratch that the kernel may use: for a row operation 16 for each element of
-    /// the row, for a grouping 8 for each expert, rounded up to 64.
+    /// the row, for a grouping or seating 8 for each expert and 8 more, rounded up to 64.
     pub fn scratch(&self, sizes: &Sizes) -> Result<u64, IrError> {
         let bytes = match self {
             Kernel::Row(row) => row.len.times(&Dim::constant(16))?.eval(sizes)?,
-            Kernel::Group(group) => group.experts.times(&Dim::constant(8))?.eval(sizes)?,
+            Kernel::Group(Group { experts, .. }) | Kernel::Seat(Seat { experts, .. }) => {
+                experts.times(&Dim::constant(8))?.eval(sizes)?.saturating_add(8)
+            }
             _ => 0,
         };
         Ok(bytes.next_multiple_of(64))
@@ -160,7 +164,8 @@ pub struct ScatterAdd {
 }
 
 /// Counting sort of the pairs of `index: i32[tokens, slots]` into plan rows. Faults when an index is
-/// not below `experts`. One item.
+/// not below `experts`, unless pairs may be dropped: then it is not below `experts + 1`, and pairs
+/// with the index `experts` have the last rows. One item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Number of experts.
@@ -173,6 +178,32 @@ pub struct Group {
     pub index: Load,
     /// What is written.
     pub out: RoutingBuffers,
+}
+
+/// Which pairs find a seat: `out[token, slot] = index` for the first `capacity` pairs of each expert
+/// in each `group` tokens that follow one another, and `experts` for the others. Pairs are counted by
+/// slot and then token if `slots_first`, else by number. Faults as a grouping does; a pair that is
+/// dropped already stays so. One item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Number of experts.
+    pub experts: Dim,
+    /// Number of tokens.
+    pub tokens: Dim,
+    /// Pairs per token.
+    pub slots: Dim,
+    /// Seats of each expert for each group.
+    pub capacity: Dim,
+    /// Tokens of a group.
+    pub group: Dim,
+    /// Whether first choices are seated before second ones.
+    pub slots_first: bool,
+    /// Whether pairs may be dropped already: then an index may be `experts`.
+    pub drops: bool,
+    /// The index of token (axis 0) and slot (axis 1).
+    pub index: Load,
+    /// Where the result goes, `i32`; strides for token and slot.
+    pub out: Store,
 }
 
 /// A weight in the layout that tiles read: `[groups, panels, k, columns]`, where `columns` is the

@@ -18,7 +18,7 @@ mod work;
 pub use build::plan;
 pub use kernel::{
     Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
-    ScatterAdd,
+    ScatterAdd, Seat,
 };
 pub use plan::{Buffer, BufferId, Phase, Place, Plan, RoutingBuffers, Step};
 pub use print::print;

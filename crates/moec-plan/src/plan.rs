@@ -51,9 +51,10 @@ pub struct Buffer {
 /// A routing plan in memory, all `i32`. R = tokens * slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutingBuffers {
-    /// `[experts + 1]`: the first plan row of each expert; the last entry is R.
+    /// `[experts + 1]`: the first plan row of each expert; the last entry is R, or, if pairs may be
+    /// dropped, how many are not: their rows come first.
     pub offsets: BufferId,
-    /// `[R]`: the expert of each plan row.
+    /// `[R]`: the expert of each plan row; 0 for dropped pairs.
     pub expert: BufferId,
     /// `[R]`: the token of each plan row.
     pub token: BufferId,
@@ -65,6 +66,8 @@ pub struct RoutingBuffers {
     pub experts: Dim,
     /// R.
     pub total: Dim,
+    /// Whether pairs may be dropped.
+    pub drops: bool,
 }
 
 /// When a step runs.

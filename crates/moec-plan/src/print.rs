@@ -7,7 +7,7 @@ use moec_ir::{Dim, DimKind, Op};
 
 use crate::{
     BufferId, Group, Groups, Index, Kernel, Lhs, Load, Pack, Phase, Place, Plan, Product, ReduceOp, RowIndex,
-    RowKind, Scalar, ScalarId, Scalars, Store,
+    RowKind, Scalar, ScalarId, Scalars, Seat, Store,
 };
 
 /// The plan as text.
@@ -110,22 +110,31 @@ impl<'a> Printer<'a> {
                 let (index, update) = (written.of(k.index), written.of(k.update));
                 writeln!(self.text, "       {}[.. {index} ..] += {update}", self.name(k.out.buffer))
             }
+            Kernel::Seat(k) => self.seat(k),
             Kernel::Group(k) => self.group(k),
             Kernel::Pack(k) => self.pack(k),
             Kernel::Product(k) => self.product(k),
         }
     }
 
+    fn seat(&mut self, k: &Seat) -> fmt::Result {
+        let index = load(self, &k.index, &axes(2, None), &[]);
+        let order = if k.slots_first { "slots first" } else { "by number" };
+        let pairs = shape(&[k.tokens.clone(), k.slots.clone()]);
+        let seats = format!("{} seats of each of {} experts", k.capacity, k.experts);
+        writeln!(self.text, "seat over {pairs}, {order}: {seats} for each {} tokens, of {index}", k.group)?;
+        let terms = k.out.strides.iter().zip(axes(2, None)).map(|(stride, axis)| (axis, stride));
+        let at = address(&k.out.offset, terms.filter(|(_, stride)| !stride.is(0)));
+        writeln!(self.text, "       {}[{at}]", self.name(k.out.buffer))
+    }
+
     fn group(&mut self, k: &Group) -> fmt::Result {
         let out = &k.out;
         let parts = [out.offsets, out.expert, out.token, out.pair, out.rows].map(|b| self.name(b)).join(", ");
         let index = load(self, &k.index, &axes(2, None), &[]);
-        writeln!(
-            self.text,
-            "group of {} experts over {}, of {index}",
-            k.experts,
-            shape(&[k.tokens.clone(), k.slots.clone()])
-        )?;
+        let dropped = if out.drops { " and dropped pairs" } else { "" };
+        let pairs = shape(&[k.tokens.clone(), k.slots.clone()]);
+        writeln!(self.text, "group of {} experts{dropped} over {pairs}, of {index}", k.experts)?;
         writeln!(self.text, "       {parts}")
     }
 

@@ -10,7 +10,7 @@ pub struct ProductRows {
     /// Rows of plain and batched products, over all matrices.
     pub plain: u64,
     /// Plan rows of routed products, over all matrices: `tokens * slots` for each, however many
-    /// experts there are.
+    /// experts there are and whether pairs are dropped.
     pub routed: u64,
 }
 

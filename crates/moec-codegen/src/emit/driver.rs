@@ -17,7 +17,7 @@ use moec_ir::Dim;
 use moec_plan::{Kernel, Scalar, Scalars, Step, abi};
 
 use super::context::Cx;
-use super::{group, map, pack, product, reduce, row, scatter_add};
+use super::{group, map, pack, product, reduce, row, scatter_add, seat};
 
 /// Cost of a range of items that is worth handing to another thread: some microseconds. In this
 /// crate's tests everything is split.
@@ -120,6 +120,7 @@ fn work(cx: &mut Cx<'_, '_>, kernel: &Kernel) -> Work {
         Kernel::Reduce(reduce) => reduce::work(cx, reduce),
         Kernel::Row(op) => row::work(cx, op),
         Kernel::ScatterAdd(scatter) => scatter_add::work(cx, scatter),
+        Kernel::Seat(_) => seat::work(cx),
         Kernel::Group(_) => group::work(cx),
         Kernel::Pack(pack) => pack::work(cx, pack),
         Kernel::Product(product) => product::work(cx, product),
@@ -134,7 +135,7 @@ fn scalars(kernel: &Kernel) -> Option<&Scalars> {
         Kernel::Row(op) => Some(&op.scalars),
         Kernel::ScatterAdd(scatter) => Some(&scatter.scalars),
         Kernel::Product(product) => Some(&product.scalars),
-        Kernel::Group(_) | Kernel::Pack(_) => None,
+        Kernel::Seat(_) | Kernel::Group(_) | Kernel::Pack(_) => None,
     }
 }
 
@@ -150,7 +151,7 @@ fn checked_sizes(kernel: &Kernel) -> Vec<&Dim> {
 }
 
 fn can_fault(kernel: &Kernel) -> bool {
-    matches!(kernel, Kernel::Group(_)) || !checked_sizes(kernel).is_empty()
+    matches!(kernel, Kernel::Group(_) | Kernel::Seat(_)) || !checked_sizes(kernel).is_empty()
 }
 
 /// Leaves no work to a kernel that checks an index against the size zero, and sets the fault word

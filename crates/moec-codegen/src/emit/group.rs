@@ -1,7 +1,7 @@
 //! A routing plan by counting sort, one item.
 //!
 //! ```text
-//! scratch[e]  = 0                                       8 bytes for each expert
+//! scratch[e]  = 0                                       8 bytes for each expert, 8 for dropped pairs
 //! for token, for slot       scratch[index] += 1
 //! for e                     offsets[e], scratch[e] = number of pairs before expert e
 //! for token, for slot       row = scratch[index]++
@@ -9,16 +9,17 @@
 //!                           rows[token] gets row, ascending, by insertion
 //! ```
 //!
-//! An index out of range is a fault and counts as expert 0, so that every place stays in bounds.
+//! Dropped pairs are those of one more expert, but `expert[row]` is 0 for them. An index out of range
+//! is a fault and counts as expert 0, so that every place stays in bounds.
 
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use moec_ir::DType;
-use moec_plan::{Group, Scalar, ScalarId, Scalars};
+use moec_ir::{DType, Dim};
+use moec_plan::{Group, Load, Scalar, ScalarId, Scalars};
 
 use super::context::Cx;
 use super::driver::Work;
-use super::scalar::{Program, in_range};
+use super::scalar::{Program, below};
 
 /// One item; no experts and no tokens are work too: the first offset is written.
 pub(super) fn work(cx: &mut Cx<'_, '_>) -> Work {
@@ -44,11 +45,14 @@ fn sort(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
     let count = cx.scratch(worker);
     let [experts, slots] = [&group.experts, &group.slots].map(|dim| cx.size(dim));
     let zero = cx.int(0);
-    cx.each(zero, experts, |cx, e| {
+    let kinds = cx.plus(experts, i64::from(group.out.drops));
+    cx.each(zero, kinds, |cx, e| {
         let place = cx.element(count, e, 8);
         cx.store(zero, place, 0);
     });
-    each_pair(cx, group, |cx, _, _, expert| {
+    let order = Order { tokens: &group.tokens, slots: &group.slots, slots_first: false };
+    let chosen = Chosen { index: &group.index, experts: &group.experts, drops: group.out.drops };
+    each_pair(cx, &order, &chosen, |cx, _, _, expert| {
         let place = cx.element(count, expert, 8);
         let before = cx.load(I64, place, 0);
         let after = cx.plus(before, 1);
@@ -63,17 +67,28 @@ fn sort(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
         vec![cx.add(sum[0], pairs)]
     });
     cx.store_index(total[0], offsets, experts);
+    if group.out.drops {
+        let place = cx.element(count, experts, 8);
+        cx.store(total[0], place, 0);
+    }
 
     let [expert_of, token_of, pair_of, rows] =
         [group.out.expert, group.out.token, group.out.pair, group.out.rows].map(|buffer| cx.base(buffer));
-    each_pair(cx, group, |cx, token, slot, expert| {
+    each_pair(cx, &order, &chosen, |cx, token, slot, expert| {
         let place = cx.element(count, expert, 8);
         let row = cx.load(I64, place, 0);
         let next = cx.plus(row, 1);
         cx.store(next, place, 0);
         let first = cx.b.ins().imul(token, slots);
         let pair = cx.add(first, slot);
-        cx.store_index(expert, expert_of, row);
+        let read_as = match group.out.drops {
+            true => {
+                let kept = cx.below(expert, experts);
+                cx.b.ins().select(kept, expert, zero)
+            }
+            false => expert,
+        };
+        cx.store_index(read_as, expert_of, row);
         cx.store_index(token, token_of, row);
         cx.store_index(pair, pair_of, row);
         let of_token = cx.element(rows, first, 4);
@@ -81,23 +96,65 @@ fn sort(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
     });
 }
 
-/// Every token, slot and expert, in order of pairs.
-fn each_pair(cx: &mut Cx<'_, '_>, group: &Group, body: impl FnOnce(&mut Cx<'_, '_>, Value, Value, Value)) {
-    let scalars = Scalars { list: vec![Scalar::Load(group.index.clone())], types: vec![DType::I32] };
+/// The pairs and their order.
+pub(super) struct Order<'p> {
+    pub(super) tokens: &'p Dim,
+    pub(super) slots: &'p Dim,
+    /// Whether all tokens of a slot come before the next slot.
+    pub(super) slots_first: bool,
+}
+
+/// What pairs chose.
+pub(super) struct Chosen<'p> {
+    pub(super) index: &'p Load,
+    pub(super) experts: &'p Dim,
+    /// Whether an index may be `experts`.
+    pub(super) drops: bool,
+}
+
+/// Every token, slot and expert, in the order of pairs.
+fn each_pair(
+    cx: &mut Cx<'_, '_>,
+    order: &Order<'_>,
+    chosen: &Chosen<'_>,
+    body: impl FnOnce(&mut Cx<'_, '_>, Value, Value, Value),
+) {
+    let zero = cx.int(0);
+    let tokens = cx.size(order.tokens);
+    each_pair_of(cx, order, chosen, [zero, tokens], body);
+}
+
+/// The same for the tokens `begin..end`.
+pub(super) fn each_pair_of(
+    cx: &mut Cx<'_, '_>,
+    order: &Order<'_>,
+    chosen: &Chosen<'_>,
+    [begin, end]: [Value; 2],
+    body: impl FnOnce(&mut Cx<'_, '_>, Value, Value, Value),
+) {
+    let scalars = Scalars { list: vec![Scalar::Load(chosen.index.clone())], types: vec![DType::I32] };
     let index = ScalarId(0);
     let zero = cx.int(0);
-    let [tokens, slots] = [&group.tokens, &group.slots].map(|dim| cx.size(dim));
+    let slots = cx.size(order.slots);
+    let experts = cx.size(chosen.experts);
+    let limit = cx.plus(experts, i64::from(chosen.drops));
     let program = Program::new(cx, &scalars, &[index], 2);
-    cx.each(zero, tokens, |cx, token| {
+    // Axis 0 of the load is the token, axis 1 the slot.
+    let (outer, inner) = if order.slots_first { (1, 0) } else { (0, 1) };
+    let ranges = [[begin, end], [zero, slots]];
+    let [first, last] = ranges[outer];
+    cx.each(first, last, |cx, i| {
         let mut row = program.clone();
-        row.bind(cx, 0, token);
-        cx.each(zero, slots, |cx, slot| {
+        row.bind(cx, outer, i);
+        let [first, last] = ranges[inner];
+        cx.each(first, last, |cx, j| {
             let mut point = row.clone();
-            point.bind(cx, 1, slot);
+            point.bind(cx, inner, j);
             let expert = point.datum(cx, index);
-            let expert = in_range(cx, expert, &group.experts);
+            let expert = below(cx, expert, limit);
             let expert = cx.value(expert);
             let expert = cx.b.ins().uextend(I64, expert);
+            let (token, slot) = if order.slots_first { (j, i) } else { (i, j) };
             body(cx, token, slot, expert);
         });
     });

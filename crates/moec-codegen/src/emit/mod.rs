@@ -22,6 +22,7 @@ mod reduce;
 mod row;
 mod scalar;
 mod scatter_add;
+mod seat;
 mod softmax;
 mod sort;
 mod top_k;
@@ -140,6 +141,7 @@ fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
         Kernel::Reduce(reduce) => reduce::emit(cx, reduce, begin, end),
         Kernel::Row(op) => row::emit(cx, op, worker, begin, end),
         Kernel::ScatterAdd(scatter) => scatter_add::emit(cx, scatter, begin, end),
+        Kernel::Seat(seat) => seat::emit(cx, seat, worker),
         Kernel::Group(group) => group::emit(cx, group, worker),
         Kernel::Pack(pack) => pack::emit(cx, pack, begin, end),
         Kernel::Product(product) => product::emit(cx, product, tiles, begin, end),

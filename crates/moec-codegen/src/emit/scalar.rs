@@ -355,13 +355,18 @@ pub(super) fn operands(scalar: &Scalar) -> Vec<ScalarId> {
 }
 
 /// `x` where it lies in `0..size`; elsewhere 0, and a fault.
-pub(super) fn in_range(cx: &mut Cx<'_, '_>, x: Datum, size: &Dim) -> Datum {
+fn in_range(cx: &mut Cx<'_, '_>, x: Datum, size: &Dim) -> Datum {
+    let size = cx.size(size);
+    below(cx, x, size)
+}
+
+/// `x` where it lies in `0..limit`; elsewhere 0, and a fault.
+pub(super) fn below(cx: &mut Cx<'_, '_>, x: Datum, limit: Value) -> Datum {
     let lanes = x.lanes;
     let value = cx.value(x);
     // As unsigned numbers the negative ones are 2^31 or more: one comparison for both ends.
-    let size = cx.size(size);
     let most = cx.int(1 << 31);
-    let limit = cx.smaller(size, most);
+    let limit = cx.smaller(limit, most);
     let limit = cx.b.ins().ireduce(I32, limit);
     let mut e = cx.lanes(lanes);
     let limit = e.splat(limit);

@@ -4,7 +4,7 @@ use moec_ir::{DType, Dim, EinsumSpec, Op, TensorType, ValueId};
 
 use super::{Growth, Known, Range, Step};
 
-pub(super) const STEPS: &[Step] = &[product, product, product, dispatch];
+pub(super) const STEPS: &[Step] = &[product, product, product, dispatch, dropping];
 
 impl Growth {
     /// The contraction `spec`, in any letters, of two values.
@@ -71,14 +71,22 @@ fn product(g: &mut Growth) -> Option<()> {
     g.einsum(&format!("{},{}->{}", text(&letters), text(&rhs), text(&out)), x, y).map(drop)
 }
 
-/// Rows sent to their experts, worked on in plan rows, and combined.
-fn dispatch(g: &mut Growth) -> Option<()> {
+/// A plan made by a route over scores.
+struct Dispatch {
+    plan: ValueId,
+    /// The chosen scores, `[tokens, slots]`.
+    value: Known,
+    tokens: Dim,
+    experts: Dim,
+    slots: Dim,
+}
+
+fn routed(g: &mut Growth) -> Dispatch {
     let tokens = g.rng.pick(&["T", "T", "5"]);
     let tokens = tokens.parse().map_or_else(|_| Dim::symbol(tokens), Dim::constant);
     let experts = g.rng.pick(&[1, 3, 4, 8]);
     let slots = 1 + g.rng.below(experts.min(3));
-    let [e, k, h, f] = [experts, slots, g.rng.pick(&[1, 3, 8, 17]), g.rng.pick(&[2, 5, 17])]
-        .map(|n| Dim::constant(n as u64));
+    let [e, k] = [experts, slots].map(|n| Dim::constant(n as u64));
     let scores = TensorType::new(DType::F32, [tokens.clone(), e.clone()]);
     let scores = g.declared("scores", scores, Range::exact(-2.0, 2.0));
     let route = g.push(
@@ -90,7 +98,14 @@ fn dispatch(g: &mut Growth) -> Option<()> {
     let value = g.push(Op::RouteValue, &[route], []);
     let value = g.keep(value, scores.range);
     let plan = g.push(Op::Plan, &[index], [("experts", (&e).into())]);
+    Dispatch { plan, value, tokens, experts: e, slots: k }
+}
 
+/// Rows sent to their experts, worked on in plan rows, and combined.
+fn dispatch(g: &mut Growth) -> Option<()> {
+    let Dispatch { plan, value, tokens, experts: e, slots: k } = routed(g);
+    let slots = g.largest(&k);
+    let [h, f] = [g.rng.pick(&[1, 3, 8, 17]), g.rng.pick(&[2, 5, 17])].map(Dim::constant);
     let x = rows(g, plan, &[&tokens, &e, &k, &h]);
     let w = g.matrix(vec![e.clone(), f.clone(), h.clone()]);
     let range = g.products(x, w, g.largest(&h))?;
@@ -107,6 +122,42 @@ fn dispatch(g: &mut Growth) -> Option<()> {
     let weights = if g.rng.once_in(2) { g.softmax(value, 1)? } else { value };
     let range = g.products(weights, z, slots)?;
     let y = g.push(Op::Combine, &[plan, weights.id, z.id], []);
+    g.keep(y, range);
+    Some(())
+}
+
+/// The same where only some experts count, or only as many pairs of each as there are seats. What
+/// stands in the rows of the other pairs is for `combine` alone.
+fn dropping(g: &mut Growth) -> Option<()> {
+    let Dispatch { mut plan, value, tokens, experts: mut e, slots: k } = routed(g);
+    let [h, f] = [g.rng.pick(&[1, 3, 8]), g.rng.pick(&[2, 17])].map(Dim::constant);
+    let (limited, some) = (g.rng.once_in(2), g.rng.once_in(2));
+    if some || !limited {
+        let mut listed: Vec<i64> = (0..g.largest(&e) as i64).collect();
+        g.rng.shuffle(&mut listed);
+        listed.truncate(1 + g.rng.below(listed.len()));
+        e = Dim::constant(listed.len() as u64);
+        plan = g.push(Op::PlanSubset, &[plan], [("experts", listed.into())]);
+    }
+    if limited {
+        let group =
+            if g.constant(&tokens).is_some() && g.rng.once_in(2) { Dim::constant(1) } else { tokens.clone() };
+        let capacity = g.rng.pick(&[0, 1, 2, 7]);
+        let first = g.rng.once_in(2);
+        let attrs = [
+            ("capacity", Dim::constant(capacity).into()),
+            ("group", group.into()),
+            ("slots_first", first.into()),
+        ];
+        plan = g.push(Op::PlanCapacity, &[plan], attrs);
+    }
+    let x = rows(g, plan, &[&tokens, &e, &k, &h]);
+    let w = g.matrix(vec![e, f, h.clone()]);
+    let range = g.products(x, w, g.largest(&h))?;
+    let z = g.push(Op::GroupedMatmul, &[plan, x.id, w.id], [("spec", "ab,cdb->ad".into())]);
+    let z = Known { id: g.push(Op::Relu, &[z], []), range };
+    let range = g.products(value, z, g.largest(&k))?;
+    let y = g.push(Op::Combine, &[plan, value.id, z.id], []);
     g.keep(y, range);
     Some(())
 }

@@ -26,6 +26,33 @@ pub(super) fn flatten(cx: &Infer<'_>) -> Result<Type, String> {
     Ok(Type::Plan(PlanType { experts: plan.experts.clone(), tokens, slots: Dim::constant(1) }))
 }
 
+pub(super) fn capacity(cx: &Infer<'_>) -> Result<Type, String> {
+    let plan = plan_operand(cx)?;
+    let group = cx.attrs.dim("group");
+    let whole = |dim: &Dim| cx.dims.resolve(dim).map_err(|e| e.to_string());
+    let (tokens, part) = (whole(&plan.tokens)?, whole(group)?);
+    if tokens != part && tokens.divided_by(&part).is_none() {
+        return Err(format!("{} tokens are not proved to be groups of {group}", plan.tokens));
+    }
+    Ok(Type::Plan(plan.clone()))
+}
+
+pub(super) fn subset(cx: &Infer<'_>) -> Result<Type, String> {
+    let plan = plan_operand(cx)?;
+    let chosen = cx.attrs.ints("experts");
+    let below = |&expert: &i64| {
+        u64::try_from(expert)
+            .is_ok_and(|e| e < i64::MAX as u64 && cx.dims.at_most(&(e + 1).into(), &plan.experts))
+    };
+    if let Some(expert) = chosen.iter().find(|expert| !below(expert)) {
+        return Err(format!("expert {expert} is not proved to be one of {}", plan.experts));
+    }
+    if chosen.is_empty() || (1..chosen.len()).any(|i| chosen[..i].contains(&chosen[i])) {
+        return Err(format!("experts = {chosen:?}, expected at least one and none twice"));
+    }
+    Ok(Type::Plan(PlanType { experts: Dim::constant(chosen.len() as u64), ..plan.clone() }))
+}
+
 /// Operand 1 with its `leading` axes replaced by plan rows.
 fn taken(cx: &Infer<'_>, leading: &[&Dim]) -> Result<Type, String> {
     let ty = cx.tensor(1)?;

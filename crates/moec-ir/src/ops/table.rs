@@ -209,6 +209,11 @@ op_table! {
     Plan = "plan" (1) [experts: Dim] dispatch::plan, sort;
     /// The plan of the same pairs, each a token of its own with one slot.
     PlanFlatten = "plan_flatten" (1) [] dispatch::flatten, moved;
+    /// The pairs that find a seat: for each expert and each `group` tokens that follow one another,
+    /// the first `capacity` pairs, counted by slot and then token if `slots_first`, else by number.
+    PlanCapacity = "plan_capacity" (1) [capacity: Dim, group: Dim, slots_first: Bool] dispatch::capacity, scan;
+    /// The pairs of the listed experts; expert `i` of the result is expert `experts[i]` of the operand.
+    PlanSubset = "plan_subset" (1) [experts: Ints] dispatch::subset, scan;
     /// Rows of `[tokens, ..]` by token, in plan rows.
     TakeRows = "take_rows" (2) [] dispatch::take_rows, moved;
     /// Elements of `[tokens, slots, ..]` by pair, in plan rows.
@@ -220,7 +225,7 @@ op_table! {
     /// For each plan row, the contraction `spec` of operand 1 (plan rows first) with the row's
     /// expert in operand 2 (experts first): of plan, x, w.
     GroupedMatmul = "grouped_matmul" (3) [spec: Str] dispatch::grouped_matmul, dispatch::flops;
-    /// `[tokens, ..]`: for each token the sum over its slots, in ascending expert order, of the
-    /// weight times the plan row: of plan, weights `[tokens, slots]`, plan rows.
+    /// `[tokens, ..]`: for each token the sum over its pairs in the plan, in ascending expert order,
+    /// of the weight times the plan row: of plan, weights `[tokens, slots]`, plan rows.
     Combine = "combine" (3) [] dispatch::combine, dispatch::combine_flops;
 }

@@ -1,26 +1,135 @@
-//! Routing plans: grouping, flattening, combining. See [`RoutingBuffers`].
+//! Routing plans: grouping, dropping, flattening, combining. See [`RoutingBuffers`].
 
-use moec_ir::{DType, Dim, DimExpr, Node, Op, ValueId};
+use moec_ir::{DType, Dim, DimExpr, Node, Number, Op, ValueId};
 
-use crate::{BufferId, Group, Kernel, Place, PlanError, ReduceOp, RoutingBuffers, ScatterAdd};
+use crate::{
+    BufferId, Group, Kernel, Load, Map, Place, PlanError, ReduceOp, RoutingBuffers, ScatterAdd, Seat,
+};
 
 use super::coord::Coord;
 use super::emit::Emitter;
 use super::view::View;
 use super::{Held, Planner};
 
+/// What each pair chose.
+#[derive(Debug, Clone)]
+pub(super) struct Choice {
+    /// `[tokens, slots]`.
+    index: View,
+    /// Number of experts.
+    experts: Dim,
+    /// Whether pairs may be dropped: their index is `experts`.
+    drops: bool,
+}
+
+/// The number after that of the last expert, if it is one size.
+fn after_last(experts: &Dim) -> Option<Dim> {
+    experts.plus(&Dim::constant(1))
+}
+
 impl Planner<'_> {
     fn routing_buffer(&mut self, id: ValueId, part: &str, elements: DimExpr) -> BufferId {
         self.buffer(format!("v{}_{part}", id.0), DType::I32, elements, Place::Kept)
     }
 
-    pub(super) fn group(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+    /// A plan, as what each pair chose, and grouped if anything but another plan needs it.
+    fn chosen(&mut self, id: ValueId, choice: Choice) -> Result<(), PlanError> {
+        let of_plans =
+            |user: &ValueId| matches!(self.module.node(*user).op, Op::PlanCapacity | Op::PlanSubset);
+        if !self.survey.users(id).iter().all(of_plans) {
+            self.group(id, &choice)?;
+        }
+        self.choices.insert(id, choice);
+        Ok(())
+    }
+
+    pub(super) fn plan(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
         let index = self.store(node.args[0])?;
         let experts = node.attrs.dim("experts").clone();
+        self.chosen(id, Choice { index, experts, drops: false })
+    }
+
+    pub(super) fn capacity(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let from = self.choice(node.args[0])?;
+        let shape = from.index.shape.clone();
+        let index = self.scratch(format!("v{}_seated", id.0), DType::I32, &shape)?;
+        let kernel = Seat {
+            experts: from.experts.clone(),
+            tokens: shape[0].clone(),
+            slots: shape[1].clone(),
+            capacity: node.attrs.dim("capacity").clone(),
+            group: node.attrs.dim("group").clone(),
+            slots_first: node.attrs.bool("slots_first"),
+            drops: from.drops,
+            index: from.index.load(&Coord::axes(2))?,
+            out: index.store(),
+        };
+        self.step(self.phase(id), id, Kernel::Seat(kernel));
+        self.chosen(id, Choice { index, experts: from.experts, drops: true })
+    }
+
+    /// Experts are renumbered by a table, whose last entry stands for all others.
+    pub(super) fn subset(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let from = self.choice(node.args[0])?;
+        let listed = node.attrs.ints("experts");
+        let experts = Dim::constant(listed.len() as u64);
+        let others = listed.iter().max().map_or(0, |most| most + 1);
+        let new = |old| listed.iter().position(|expert| *expert == old).unwrap_or(listed.len());
+        let entries: Vec<Number> = (0..=others).map(|old| Number::new(new(old) as f64)).collect();
+        let size = Dim::constant(entries.len() as u64);
+        let place = Place::Literal(entries.into());
+        let table = self.buffer(format!("v{}_number", id.0), DType::I32, DimExpr::Dim(size.clone()), place);
+        let table = View::natural(table, std::slice::from_ref(&size))?;
+        let index = self.scratch(format!("v{}_chosen", id.0), DType::I32, &from.index.shape)?;
+        let limit = after_last(&from.experts).filter(|_| from.drops).unwrap_or_else(|| from.experts.clone());
+        let mut emitter = Emitter::new(self);
+        let old = emitter.load(from.index.load(&Coord::axes(2))?);
+        let old = emitter.in_range(old, &limit);
+        let last = emitter.number(DType::I32, others as f64);
+        let old = emitter.apply(Op::Minimum, &[old, last], DType::I32);
+        let old = emitter.in_range(old, &size);
+        let value = emitter.load(table.load(&[Coord::value(old)])?);
+        let scalars = emitter.scalars;
+        let map = Map { shape: from.index.shape, scalars, value, out: index.store() };
+        self.step(self.phase(id), id, Kernel::Map(map));
+        self.chosen(id, Choice { index, experts, drops: true })
+    }
+
+    /// What the pairs of a plan chose.
+    fn choice(&mut self, id: ValueId) -> Result<Choice, PlanError> {
+        if let Some(choice) = self.choices.get(&id) {
+            return Ok(choice.clone());
+        }
+        let node = self.module.node(id);
+        if node.op != Op::PlanFlatten {
+            return Err(PlanError::Broken(format!("v{} is not a routing plan", id.0)));
+        }
+        let from = self.choice(node.args[0])?;
+        let total = Dim::product(&from.index.shape)?;
+        let flat = [total, Dim::constant(1)];
+        let index = match from.index.reshaped(&flat)? {
+            Some(index) => index,
+            None => {
+                let copy = self.scratch(format!("v{}_chosen", id.0), DType::I32, &from.index.shape)?;
+                let mut emitter = Emitter::new(self);
+                let value = emitter.load(from.index.load(&Coord::axes(2))?);
+                let scalars = emitter.scalars;
+                let map = Map { shape: from.index.shape, scalars, value, out: copy.store() };
+                self.step(self.phase(id), id, Kernel::Map(map));
+                View::natural(copy.buffer, &flat)?
+            }
+        };
+        let choice = Choice { index, ..from };
+        self.choices.insert(id, choice.clone());
+        Ok(choice)
+    }
+
+    fn group(&mut self, id: ValueId, choice: &Choice) -> Result<(), PlanError> {
+        let Choice { index, experts, drops } = choice;
         let (tokens, slots) = (index.shape[0].clone(), index.shape[1].clone());
         let total = tokens.times(&slots)?;
         let rows = || DimExpr::Dim(total.clone());
-        let bounds = match experts.plus(&Dim::constant(1)) {
+        let bounds = match after_last(experts) {
             Some(bounds) => DimExpr::Dim(bounds),
             None => DimExpr::Add(
                 Box::new(DimExpr::Dim(experts.clone())),
@@ -35,10 +144,11 @@ impl Planner<'_> {
             rows: self.routing_buffer(id, "rows", rows()),
             experts: experts.clone(),
             total: total.clone(),
+            drops: *drops,
         };
         self.trusted.extend([out.expert, out.token, out.pair, out.rows]);
         let index = index.load(&Coord::axes(2))?;
-        let group = Group { experts, tokens, slots, index, out: out.clone() };
+        let group = Group { experts: experts.clone(), tokens, slots, index, out: out.clone() };
         self.step(self.phase(id), id, Kernel::Group(group));
         self.hold(id, Held::Routing(out));
         Ok(())
@@ -90,8 +200,17 @@ impl Planner<'_> {
             let pair = emitter.routed(routing.pair, &row, &routing.total);
             let weight = emitter.load(weights.load(&[pair])?);
             let rest = (1..shape.len()).map(Coord::axis);
-            let value = emitter.at(z, &std::iter::once(row).chain(rest).collect::<Vec<_>>())?;
-            Ok(emitter.apply(Op::Mul, &[weight, value], DType::F32))
+            let value = emitter.at(z, &std::iter::once(row.clone()).chain(rest).collect::<Vec<_>>())?;
+            let term = emitter.apply(Op::Mul, &[weight, value], DType::F32);
+            if !routing.drops {
+                return Ok(term);
+            }
+            let kept =
+                Load { buffer: routing.offsets, offset: vec![routing.experts.clone()], terms: Vec::new() };
+            let (row, kept) = (emitter.position(&row), emitter.load(kept));
+            let counts = emitter.apply(Op::Lt, &[row, kept], DType::Bool);
+            let zero = emitter.number(DType::F32, 0.0);
+            Ok(emitter.apply(Op::Select, &[counts, term, zero], DType::F32))
         })
     }
 }

@@ -18,13 +18,14 @@ mod store;
 mod survey;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, ValueId};
 
 use crate::{Buffer, BufferId, Kernel, Pack, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
 
 use contract::{Contraction, Copy};
+use dispatch::Choice;
 use survey::Survey;
 use view::View;
 
@@ -89,6 +90,8 @@ struct Planner<'m> {
     written: Vec<bool>,
     /// Buffers whose elements are in range because a grouping wrote them.
     trusted: BTreeSet<BufferId>,
+    /// Of plans, what each pair chose.
+    choices: BTreeMap<ValueId, Choice>,
     packs: Vec<(Phase, Pack)>,
     copies: Vec<Copy>,
 }
@@ -105,6 +108,7 @@ impl<'m> Planner<'m> {
             run: Vec::new(),
             written: vec![false; module.outputs.len()],
             trusted: BTreeSet::new(),
+            choices: BTreeMap::new(),
             packs: Vec::new(),
             copies: Vec::new(),
         };
@@ -203,7 +207,9 @@ impl<'m> Planner<'m> {
             Op::RouteIndex | Op::RouteValue => self.route_part(id, node)?,
             Op::RouteMask => self.route_mask(id, node)?,
             Op::Densify => self.densify(id, node)?,
-            Op::Plan => self.group(id, node)?,
+            Op::Plan => self.plan(id, node)?,
+            Op::PlanCapacity => self.capacity(id, node)?,
+            Op::PlanSubset => self.subset(id, node)?,
             Op::PlanFlatten => self.flatten(id, node)?,
             Op::Combine => self.combine(id, node)?,
             Op::Einsum if !survey::is_outer(node) => self.einsum(id, node)?,

@@ -154,6 +154,11 @@ impl Survey {
         self.cost[value.index()] <= limit
     }
 
+    /// The live nodes that use the value.
+    pub(super) fn users(&self, value: ValueId) -> &[ValueId] {
+        &self.users[value.index()]
+    }
+
     /// Whether only `others` use the value.
     pub(super) fn used_only_by(&self, value: ValueId, others: &[ValueId]) -> bool {
         !self.output[value.index()] && self.users[value.index()].iter().all(|user| others.contains(user))

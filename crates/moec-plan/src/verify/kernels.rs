@@ -51,6 +51,11 @@ impl Checker<'_> {
                 in_range(&k.scalars, k.index)?;
                 self.stored(&k.out, axes, base)
             }
+            Kernel::Seat(k) => {
+                self.load(&k.index, 2, None)?;
+                one_of(self.plan.buffer(k.index.buffer).dtype, &[DType::I32])?;
+                self.stored(&k.out, 2, DType::I32)
+            }
             Kernel::Group(k) => {
                 self.load(&k.index, 2, None)?;
                 one_of(self.plan.buffer(k.index.buffer).dtype, &[DType::I32])

@@ -188,3 +188,23 @@ run
 ";
     assert_eq!(moec_plan::print(&plan), wanted);
 }
+
+#[test]
+fn a_chain_of_plans_is_grouped_once() {
+    let plan = check_text(
+        r#"
+        %0 = input {name = "x"} : f32[T, 8]
+        %1 = input {name = "below5_i"} : i32[T, 1]
+        %2 = weight {from = "w", name = "w"} : f32[2, 8, 16]
+        %3 = input {name = "g"} : f32[T, 1]
+        %4 = plan %1 {experts = 5} : plan(5, T, 1)
+        %5 = plan_capacity %4 {capacity = 2, group = T, slots_first = true} : plan(5, T, 1)
+        %6 = plan_subset %5 {experts = [3, 1]} : plan(2, T, 1)
+        %7 = take_rows %6, %0 : f32[T, 8]
+        %8 = grouped_matmul %6, %7, %2 {spec = "ab,cbd->ad"} : f32[T, 16]
+        %9 = combine %6, %3, %8 : f32[T, 16]
+        output "y" = %9
+        "#,
+    );
+    assert_eq!(kinds(&plan), ["seat", "map", "group", "product", "reduce"]);
+}

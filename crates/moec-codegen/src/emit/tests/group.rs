@@ -6,7 +6,13 @@ use moec_plan::{Group, Kernel, RoutingBuffers};
 use super::harness::{Builder, at};
 
 /// Adds the buffers of a routing plan.
-pub(super) fn routing(builder: &mut Builder, experts: &Dim, tokens: &Dim, slots: &Dim) -> RoutingBuffers {
+pub(super) fn routing(
+    builder: &mut Builder,
+    experts: &Dim,
+    tokens: &Dim,
+    slots: &Dim,
+    drops: bool,
+) -> RoutingBuffers {
     let total = tokens.times(slots).unwrap();
     let one = DimExpr::Number(Number::new(1.0));
     let offsets = DimExpr::Add(Box::new(DimExpr::Dim(experts.clone())), Box::new(one));
@@ -18,6 +24,7 @@ pub(super) fn routing(builder: &mut Builder, experts: &Dim, tokens: &Dim, slots:
         rows: builder.buffer("rows", DType::I32, &[tokens.clone(), slots.clone()]),
         experts: experts.clone(),
         total,
+        drops,
     }
 }
 
@@ -40,7 +47,7 @@ fn group(tokens: u64, slots: u64, experts: u64, choice: Choice) {
     let mut builder = Builder::new();
     let (t, s, e) = (builder.dim("T", tokens), builder.dim("S", slots), builder.dim("E", experts));
     let index = builder.buffer("index", DType::I32, &[t.clone(), s.clone()]);
-    let out = routing(&mut builder, &e, &t, &s);
+    let out = routing(&mut builder, &e, &t, &s, false);
     let index = at(index, &[t.clone(), s.clone()], &[0, 1]);
     builder.step("group", Kernel::Group(Group { experts: e, tokens: t, slots: s, index, out }));
     let mut contents = builder.contents(2);

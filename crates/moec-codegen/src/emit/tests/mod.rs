@@ -9,4 +9,5 @@ mod reduce;
 mod reference;
 mod row;
 mod scatter_add;
+mod seat;
 mod whole;

@@ -106,6 +106,8 @@ fn bits_do_not_depend_on_the_family() {
 /// The sizes of a routed layer.
 #[derive(Clone, Copy)]
 struct Layer {
+    /// Whether pairs may be dropped.
+    drops: bool,
     tokens: u64,
     slots: u64,
     experts: u64,
@@ -120,7 +122,7 @@ fn routed(target: &Target, dtype: DType, layer: Layer, choice: Choice) -> (Build
     let (n, k) = (number(layer.n), number(layer.k));
     let pairs = [t.clone(), s.clone()];
     let index = builder.buffer("index", DType::I32, &pairs);
-    let routing = routing(&mut builder, &experts, &t, &s);
+    let routing = routing(&mut builder, &experts, &t, &s, layer.drops);
     let group = Group {
         experts: experts.clone(),
         tokens: t.clone(),
@@ -160,13 +162,29 @@ fn experts_empty_full_and_mixed() {
         for choice in CHOICES {
             for (tokens, slots, experts) in [(0, 2, 4), (1, 1, 1), (1, 2, 8), (5, 2, 4), (17, 3, 8)] {
                 for n in [1, 4, 16, 17, 35] {
-                    let layer = Layer { tokens, slots, experts, n, k: 9 };
+                    let layer = Layer { drops: false, tokens, slots, experts, n, k: 9 };
                     let (builder, contents) = routed(&target, DType::F32, layer, choice);
                     builder.check_on(&contents);
                 }
             }
-            let layer = Layer { tokens: 7, slots: 2, experts: 5, n: 20, k: 16 };
+            let layer = Layer { drops: false, tokens: 7, slots: 2, experts: 5, n: 20, k: 16 };
             let (builder, contents) = routed(&target, DType::Bf16, layer, choice);
+            builder.check_on(&contents);
+        }
+    }
+}
+
+#[test]
+fn rows_of_dropped_pairs_are_not_written() {
+    let choices: [Choice; 3] = [
+        |token, slot, experts| ((token * 5 + slot * 3) % (experts + 1)) as i32,
+        |_, _, experts| experts as i32,
+        |token, _, experts| if token % 3 == 0 { experts as i32 } else { 1 },
+    ];
+    for target in targets_by_family() {
+        for choice in choices {
+            let layer = Layer { drops: true, tokens: 13, slots: 2, experts: 4, n: 20, k: 9 };
+            let (builder, contents) = routed(&target, DType::F32, layer, choice);
             builder.check_on(&contents);
         }
     }
@@ -175,7 +193,7 @@ fn experts_empty_full_and_mixed() {
 #[test]
 fn all_tokens_on_one_expert() {
     for target in targets_by_family() {
-        let layer = Layer { tokens: 64, slots: 1, experts: 6, n: 33, k: 12 };
+        let layer = Layer { drops: false, tokens: 64, slots: 1, experts: 6, n: 33, k: 12 };
         let (builder, contents) = routed(&target, DType::F32, layer, |_, _, _| 4);
         builder.check_on(&contents);
     }
@@ -183,5 +201,10 @@ fn all_tokens_on_one_expert() {
 
 /// A plan with a grouping and a product, for a target that may be another machine.
 pub(super) fn example(target: &Target) -> (Builder, Vec<Vec<u8>>) {
-    routed(target, DType::Bf16, Layer { tokens: 3, slots: 2, experts: 4, n: 20, k: 8 }, CHOICES[0])
+    routed(
+        target,
+        DType::Bf16,
+        Layer { drops: false, tokens: 3, slots: 2, experts: 4, n: 20, k: 8 },
+        CHOICES[0],
+    )
 }

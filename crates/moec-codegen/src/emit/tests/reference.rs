@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use moec_ir::{DType, Dim, Op, Sizes};
 use moec_plan::{
     BufferId, Group, Groups, Index, Kernel, Load, Map, Pack, Plan, Product, Reduce, ReduceOp, RowIndex,
-    RowKind, RowOp, Scalar, ScalarId, Scalars, ScatterAdd, Store,
+    RowKind, RowOp, Scalar, ScalarId, Scalars, ScatterAdd, Seat, Store,
 };
 
 /// An element. 16-bit floats are held widened.
@@ -166,6 +166,7 @@ impl Machine<'_> {
             Kernel::Reduce(reduce) => self.reduce(reduce),
             Kernel::Row(row) => self.row(row),
             Kernel::ScatterAdd(scatter) => self.scatter_add(scatter),
+            Kernel::Seat(seat) => self.seat(seat),
             Kernel::Group(group) => self.group(group),
             Kernel::Pack(pack) => self.pack(pack),
             Kernel::Product(product) => self.product(product),
@@ -269,20 +270,49 @@ impl Machine<'_> {
         }
     }
 
+    /// The expert of each pair, by number; nothing if one is out of range, which is a fault.
+    fn chosen(&mut self, index: &Load, tokens: usize, slots: usize, limit: usize) -> Option<Vec<usize>> {
+        let mut chosen = Vec::new();
+        for token in 0..tokens {
+            for slot in 0..slots {
+                let expert = self.load(&Scalars::default(), index, &[token, slot]).int();
+                if expert < 0 || expert as usize >= limit {
+                    self.fault = true;
+                    return None;
+                }
+                chosen.push(expert as usize);
+            }
+        }
+        Some(chosen)
+    }
+
+    fn seat(&mut self, seat: &Seat) {
+        let [experts, tokens, slots, capacity, group] =
+            [&seat.experts, &seat.tokens, &seat.slots, &seat.capacity, &seat.group].map(|dim| self.size(dim));
+        let limit = experts + usize::from(seat.drops);
+        let Some(chosen) = self.chosen(&seat.index, tokens, slots, limit) else { return };
+        let mut order: Vec<usize> = (0..chosen.len()).collect();
+        if seat.slots_first {
+            order.sort_by_key(|pair| (pair % slots, pair / slots));
+        }
+        let mut seated: Vec<usize> = Vec::new();
+        for pair in order {
+            let token = pair / slots;
+            let same = |p: &&usize| chosen[**p] == chosen[pair] && **p / slots / group == token / group;
+            let found = seated.iter().filter(same).count() < capacity;
+            seated.push(pair);
+            let expert = if found { chosen[pair] } else { experts };
+            self.store(&seat.out, &[token, pair % slots], Int(expert as i32));
+        }
+    }
+
     fn group(&mut self, group: &Group) {
         let (experts, tokens, slots) =
             (self.size(&group.experts), self.size(&group.tokens), self.size(&group.slots));
-        let mut pairs = Vec::new();
-        for token in 0..tokens {
-            for slot in 0..slots {
-                let expert = self.load(&Scalars::default(), &group.index, &[token, slot]).int();
-                if expert < 0 || expert as usize >= experts {
-                    self.fault = true;
-                    return;
-                }
-                pairs.push((expert as usize, token * slots + slot));
-            }
-        }
+        let limit = experts + usize::from(group.out.drops);
+        let Some(chosen) = self.chosen(&group.index, tokens, slots, limit) else { return };
+        let mut pairs: Vec<(usize, usize)> =
+            chosen.into_iter().enumerate().map(|(pair, expert)| (expert, pair)).collect();
         pairs.sort();
         for e in 0..=experts {
             let before = pairs.iter().filter(|(expert, _)| *expert < e).count();
@@ -291,7 +321,8 @@ impl Machine<'_> {
         let mut found = vec![0; tokens];
         for (row, (expert, pair)) in pairs.iter().enumerate() {
             let token = pair / slots;
-            self.set(group.out.expert, row, Int(*expert as i32));
+            let expert = if *expert == experts { 0 } else { *expert };
+            self.set(group.out.expert, row, Int(expert as i32));
             self.set(group.out.token, row, Int(token as i32));
             self.set(group.out.pair, row, Int(*pair as i32));
             self.set(group.out.rows, token * slots + found[token], Int(row as i32));
@@ -356,7 +387,8 @@ impl Machine<'_> {
                 let (count, rows) = (self.size(count), self.size(rows));
                 (0..count).flat_map(|g| (0..rows).map(move |row| (row, g, 0, 0))).collect()
             }
-            Groups::Routed(routing) => (0..self.size(&routing.total))
+            Groups::Routed(routing) => (0..self.get(routing.offsets, self.size(&routing.experts)).int()
+                as usize)
                 .map(|row| {
                     let at = |buffer| self.get(buffer, row).int() as usize;
                     (row, at(routing.expert), at(routing.token), at(routing.pair))

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use moec_interp::{Value, eval_node};
 use moec_ir::{Attr, Attrs, DType, Dim, Op};
 use moec_plan::{
-    Group, Groups, Index, Kernel, Map, Pack, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp, ScatterAdd,
+    Group, Groups, Index, Kernel, Load, Map, Pack, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
+    ScatterAdd, Seat,
 };
 
 use super::scalars::tensor;
@@ -18,6 +19,7 @@ impl Machine<'_> {
             Kernel::Reduce(reduce) => self.reduce(reduce),
             Kernel::Row(row) => self.row(row),
             Kernel::ScatterAdd(scatter) => self.scatter_add(scatter),
+            Kernel::Seat(seat) => self.seat(seat),
             Kernel::Group(group) => self.group(group),
             Kernel::Pack(pack) => {
                 self.pack(pack);
@@ -135,26 +137,54 @@ impl Machine<'_> {
         Ok(columns)
     }
 
+    /// The expert of each pair, by number; `experts` for dropped ones.
+    fn chosen(&self, index: &Load, [tokens, slots]: [&Dim; 2], limit: u64) -> Result<Vec<u64>, Fault> {
+        let points = self.points(&[tokens.clone(), slots.clone()]);
+        let at = |point: Vec<u64>| {
+            let expert = self.load(index, |index| match index {
+                Index::Axis(axis) => point[axis],
+                Index::Value(_) => panic!("an index of pairs is read by axes"),
+            });
+            if expert < 0.0 || expert >= limit as f64 { Err(Fault) } else { Ok(expert as u64) }
+        };
+        points.into_iter().map(at).collect()
+    }
+
+    fn seat(&mut self, seat: &Seat) -> Result<(), Fault> {
+        let (experts, slots) = (self.size(&seat.experts), self.size(&seat.slots));
+        let (capacity, group) = (self.size(&seat.capacity), self.size(&seat.group));
+        let limit = experts + u64::from(seat.drops);
+        let chosen = self.chosen(&seat.index, [&seat.tokens, &seat.slots], limit)?;
+        for (number, &expert) in chosen.iter().enumerate() {
+            let (token, slot) = (number as u64 / slots, number as u64 % slots);
+            let before = chosen.iter().enumerate().filter(|(other, e)| {
+                let (t, s) = (*other as u64 / slots, *other as u64 % slots);
+                let earlier = if seat.slots_first { (s, t) < (slot, token) } else { (t, s) < (token, slot) };
+                **e == expert && t / group == token / group && earlier
+            });
+            let seated = if (before.count() as u64) < capacity { expert } else { experts };
+            self.store(&seat.out, &[token, slot], seated as f64);
+        }
+        Ok(())
+    }
+
     fn group(&mut self, group: &Group) -> Result<(), Fault> {
         let (experts, slots) = (self.size(&group.experts), self.size(&group.slots));
-        let mut of_expert: Vec<Vec<u64>> = vec![Vec::new(); experts as usize];
-        for point in self.points(&[group.tokens.clone(), group.slots.clone()]) {
-            let expert = self.load(&group.index, |index| match index {
-                Index::Axis(axis) => point[axis],
-                Index::Value(_) => panic!("a grouping reads by axes"),
-            });
-            if expert < 0.0 || expert >= experts as f64 {
-                return Err(Fault);
-            }
-            of_expert[expert as usize].push(point[0] * slots + point[1]);
-        }
         let out = &group.out;
+        let limit = experts + u64::from(out.drops);
+        let mut of_expert: Vec<Vec<u64>> = vec![Vec::new(); experts as usize + 1];
+        for (pair, expert) in
+            self.chosen(&group.index, [&group.tokens, &group.slots], limit)?.into_iter().enumerate()
+        {
+            of_expert[expert as usize].push(pair as u64);
+        }
         let mut row = 0;
         let mut of_token: BTreeMap<u64, u64> = BTreeMap::new();
         for (expert, pairs) in of_expert.iter().enumerate() {
             self.write(out.offsets, expert as u64, row as f64);
             for &pair in pairs {
                 let token = pair / slots;
+                let expert = if expert as u64 == experts { 0 } else { expert };
                 self.write(out.expert, row, expert as f64);
                 self.write(out.token, row, token as f64);
                 self.write(out.pair, row, pair as f64);
@@ -165,7 +195,6 @@ impl Machine<'_> {
                 row += 1;
             }
         }
-        self.write(out.offsets, experts, row as f64);
         assert_eq!(row, self.size(&out.total));
         Ok(())
     }
@@ -210,10 +239,15 @@ impl Machine<'_> {
             }
             Groups::Routed(routing) => {
                 assert_eq!(self.size(&routing.experts), self.size(&weight.groups));
-                for row in 0..self.size(&routing.total) {
+                let kept = self.read(routing.offsets, self.size(&routing.experts)) as u64;
+                for row in 0..kept {
                     let [expert, token, pair] = [routing.expert, routing.token, routing.pair]
                         .map(|buffer| self.read(buffer, row) as u64);
                     points.extend((0..n).map(|column| vec![row, column, expert, token, pair]));
+                }
+                // What is left of the memory must not matter.
+                for row in kept..self.size(&routing.total) {
+                    (0..n).for_each(|column| self.store(&product.out, &[row, column, 0], f64::NAN));
                 }
             }
         }
