@@ -31,6 +31,22 @@ pub(crate) fn read_source(path: &Path) -> Result<SourceFile, Failure> {
     }
 }
 
+/// Writes a file that may be there or not: afterwards it holds the text, or is what it was.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
+        return replace(path, text);
+    }
+    let write = || {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut builder = tempfile::Builder::new();
+        let mut new = builder.prefix(".moec-").suffix(".tmp").tempfile_in(folder)?;
+        new.write_all(text.as_bytes())?;
+        new.persist_noclobber(path).map(drop).map_err(|failure| failure.error)
+    };
+    write()
+        .map_err(|error: std::io::Error| Failure::Input(format!("cannot write {}: {error}", path.display())))
+}
+
 /// Replaces a file: afterwards it holds the old text or the new, never a part.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {

@@ -61,6 +61,13 @@ impl Terminal {
         self.note(&format!("{head} {message}"));
     }
 
+    /// Says what may turn out to be wrong.
+    pub(crate) fn warning(&self, message: &str) {
+        let head =
+            if self.color { "\x1b[1m\x1b[33mwarning\x1b[0m\x1b[1m:\x1b[0m" } else { "warning:" };
+        self.note(&format!("{head} {message}"));
+    }
+
     /// Shows findings about a source.
     pub(crate) fn diagnostics(&self, diagnostics: &[Diagnostic], source: &SourceFile) {
         for diagnostic in diagnostics.iter().take(MOST_FINDINGS) {

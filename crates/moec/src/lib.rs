@@ -19,6 +19,7 @@ pub use compile::{Checked, Options, Watch, check, compile, front};
 pub use emit::emit;
 pub use error::CompileError;
 pub use moec_diag as diag;
+pub use moec_import::{Folder, ImportError, ImportOptions, Imported, import, model_types, open_weights};
 pub use moec_interp as interp;
 pub use moec_ir as ir;
 pub use moec_lower::{Declaration, DeclarationKind, LoweredModel};

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod fmt;
+mod import;
 mod opt;
 mod run;
 mod test;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Opt(opt::Args),
     /// Explain a diagnostic code, or what the optimiser did to a source
     Explain(explain::Args),
+    /// Write source for a layer of a model folder
+    Import(import::Args),
     /// Compile a source, run it, and compare with the interpreter
     Run(run::Args),
     /// Run test files
@@ -36,6 +39,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Fmt(args) => fmt::run(args, terminal),
         Command::Opt(args) => opt::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Import(args) => import::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
     }

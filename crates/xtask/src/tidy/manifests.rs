@@ -17,6 +17,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("moec-plan", &["moec-diag", "moec-ir"]),
     ("moec-codegen", &["moec-diag", "moec-ir", "moec-plan"]),
     ("moec-runtime", &["moec-diag", "moec-ir", "moec-plan"]),
+    ("moec-import", &["moec-ir", "moec-runtime", "moec-syntax"]),
     (
         "moec",
         &[
@@ -29,10 +30,11 @@ const LAW: &[(&str, &[&str])] = &[
             "moec-plan",
             "moec-codegen",
             "moec-runtime",
+            "moec-import",
         ],
     ),
     ("moec-filetest", &["moec", "moec-diag"]),
-    ("moec-fuzz", &["moec-diag", "moec-ir", "moec-syntax", "moec-lower", "moec-runtime"]),
+    ("moec-fuzz", &["moec-diag", "moec-ir", "moec-syntax", "moec-lower", "moec-runtime", "moec-import"]),
     ("moec-cli", &["moec", "moec-filetest"]),
     ("xtask", &[]),
 ];
@@ -52,7 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("safetensors", &["moec-runtime"]),
     ("clap*", &["moec-cli"]),
     ("indicatif", &["moec-cli"]),
-    ("serde*", &["moec", "moec-cli", "moec-filetest"]),
+    ("serde*", &["moec", "moec-cli", "moec-filetest", "moec-import"]),
 ];
 
 /// How the comment begins above lints that differ.
@@ -180,7 +182,7 @@ mod tests {
         );
         assert_eq!(
             findings("moec-opt", "[dependencies]\nserde_json.workspace = true\n"),
-            ["`serde_json` lives in moec, moec-cli, moec-filetest, not in moec-opt"]
+            ["`serde_json` lives in moec, moec-cli, moec-filetest, moec-import, not in moec-opt"]
         );
         assert!(findings("moec-opt", "[dependencies]\negg.workspace = true\n").is_empty());
     }

@@ -44,6 +44,7 @@ take too long.
 Examples:
   moec run model.moe
   moec run model.moe --weights model.safetensors --input x.safetensors --output y.safetensors
+  moec run mixtral.moe --weights Mixtral-8x7B-v0.1/
   moec run model.moe --tokens 1 --threads 1 --repeat 100
   moec run model.moe --verify 0            do not compare
   moec run model.moe --json | jq .median_ms")]
@@ -52,7 +53,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Weights; may be repeated, as for the shards of a model
+    /// Weights; may be repeated, as for the shards of a model. A model folder stands for its shards
     #[arg(long, value_name = "W.safetensors", num_args = 1..)]
     weights: Vec<PathBuf>,
 
@@ -109,7 +110,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
     let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
-    let weight_files = WeightFiles::open(&args.weights).map_err(Failure::input)?;
+    let weight_files = moec::open_weights(&args.weights).map_err(Failure::input)?;
     let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
     let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
 

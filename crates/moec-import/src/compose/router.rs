@@ -1,0 +1,214 @@
+//! The lines from tokens to the weights `g : f32[T, E]`, which are zero for experts that are not chosen.
+
+use crate::draft::{Draft, number};
+use crate::error::ImportError;
+use crate::row::{Amount, Closed, Divide, Divisor, GroupScore, Groups, Optional, Score, Select, Weigh};
+
+/// Writes the lines of the router.
+pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
+    let router = &draft.row.router;
+    let spec = router.weight.all().get(draft.place.router);
+    let spec = spec.ok_or_else(|| ImportError::Internal("a router without a name".to_owned()))?;
+    let weight = draft.bind("router", "router", "", spec)?.part(&["E", "H"], None)?;
+    let mut logits = format!("x @ {weight}.T");
+    let mut words: Vec<String> = Vec::new();
+    if let Some(bias) = &router.bias {
+        logits = format!("{logits} + {}", draft.bind("router_bias", "router_bias", "", bias)?.name);
+    }
+    if let Select::SparseMixer { eps } = &router.select {
+        return sparse_mixer(draft, &logits, eps);
+    }
+
+    let (name, score, word) = match router.score {
+        Score::Softmax => ("p", format!("softmax({logits}, over E)"), "softmax"),
+        Score::Sigmoid => ("s", format!("sigmoid({logits})"), "sigmoid"),
+        Score::SqrtSoftplus => ("s", format!("sqrt(softplus({logits}))"), "square root of softplus"),
+        Score::Logits => ("z", logits, "logits"),
+    };
+    draft.lets.push(format!("let {name} = {score}  // [T, E]"));
+    let (experts, chosen) = (draft.size("E")?, draft.size("K")?);
+    if chosen == 0 || chosen > experts {
+        let message = format!("{chosen} experts for each token, of {experts}");
+        return Err(ImportError::Config(message));
+    }
+    words.push(format!("{word}; the best {chosen} of {experts}"));
+
+    let mut choice = name.to_owned();
+    if let Some(bias) = &router.select_bias {
+        let (bias, is_there) = match bias {
+            Optional::Always(spec) => (spec, true),
+            Optional::When { tensor, when } => (tensor, draft.config.holds(when)?),
+        };
+        if is_there {
+            let bias = draft.bind("bias", "bias", "", bias)?.name;
+            choice = format!("{name} + {bias}");
+            words.push("chosen by score + bias".to_owned());
+        }
+    }
+    let mut weighed = name.to_owned();
+    if let Some(groups) = &router.groups {
+        if let Some(open) = open_groups(draft, groups, &choice, &mut words)? {
+            if groups.weights_closed {
+                weighed = open.clone();
+            }
+            choice = open;
+        }
+    }
+    let mask = format!("top_k({choice}, K, over E).mask");
+    let (weights, word) = match router.weigh {
+        Weigh::Score => (format!("{weighed} where {mask} else 0"), "weighed by the score"),
+        Weigh::Softmax => {
+            (format!("softmax({weighed} where {mask} else -inf, over E)"), "weighed by softmax over them")
+        }
+        Weigh::Sigmoid => (format!("sigmoid({weighed} where {mask} else -inf)"), "weighed by their sigmoid"),
+    };
+    words.push(word.to_owned());
+    finish(draft, weights, words)
+}
+
+/// Opens the best groups: the scores of experts in others are closed. `None` with a single group.
+fn open_groups(
+    draft: &mut Draft<'_>,
+    groups: &Groups,
+    choice: &str,
+    words: &mut Vec<String>,
+) -> Result<Option<String>, ImportError> {
+    if let Some(when) = &groups.when {
+        if !draft.config.holds(when)? {
+            return Ok(None);
+        }
+    }
+    let (count, experts) = (draft.peek("G")?, draft.size("E")?);
+    if count == 1 {
+        return Ok(None);
+    }
+    let open = draft.peek("Kg")?;
+    if count == 0 || experts % count != 0 || open == 0 || open > count {
+        return Err(ImportError::Config(format!("{experts} experts in {count} groups, {open} of them open")));
+    }
+    draft.define("G", count);
+    draft.define("Kg", open);
+    draft.define("M", experts / count);
+    let best = match groups.by {
+        GroupScore::Max => "max(grouped, over M)".to_owned(),
+        GroupScore::TopTwo => {
+            draft.define("P", 2);
+            "sum(top_k(grouped, P, over M).value, over P)".to_owned()
+        }
+    };
+    let (closed, by) = (
+        if groups.closed == Closed::Zero { "0" } else { "-inf" },
+        if groups.by == GroupScore::Max { "best" } else { "best two" },
+    );
+    draft.lets.extend([
+        format!("let grouped = reshape({choice}, [T, G, M])"),
+        format!("let best = {best}  // [T, G]"),
+        "let open = top_k(best, Kg, over G).mask".to_owned(),
+        format!("let choice = reshape(grouped where open else {closed}, [T, E])"),
+    ]);
+    words.push(format!("in the {open} of {count} groups whose {by} score most"));
+    Ok(Some("choice".to_owned()))
+}
+
+/// From the weights of the chosen to `g`: divided, scaled.
+fn finish(draft: &mut Draft<'_>, weights: String, mut words: Vec<String>) -> Result<(), ImportError> {
+    let router = &draft.row.router;
+    let mut gate = weights.clone();
+    let mut is_simple = false;
+    if let Some(divide) = &router.divide {
+        if let Some(divisor) = divisor(draft, divide)? {
+            is_simple = divisor == "sum(c, over E)";
+            if is_simple {
+                gate = format!("normalize({weights}, over E)");
+            } else {
+                draft.lets.push(format!("let c = {weights}"));
+                gate = format!("c / {divisor}");
+            }
+            words.push("divided by their sum".replace(
+                "sum",
+                match divide.by {
+                    Divisor::Sum => "sum",
+                    Divisor::Norm { .. } => "norm",
+                },
+            ));
+        }
+    }
+    let scale = match &router.scale {
+        Some(key) => draft.config.number(key)?.filter(|scale| *scale != 1.0),
+        None => None,
+    };
+    if let Some(scale) = scale {
+        draft.params.push(("scale".to_owned(), number(scale)));
+        if gate == weights && !is_simple {
+            gate = format!("({gate})");
+        }
+        gate = format!("{gate} * scale");
+        words.push(format!("times {}", number(scale)));
+    }
+    draft.lets.push(format!("let g = {gate}"));
+    draft.about.insert(0, format!("Router ({}): {}.", router.family, words.join(", ")));
+    Ok(())
+}
+
+/// What `c`, the weights of the chosen, is divided by; `None` if by nothing.
+fn divisor(draft: &Draft<'_>, divide: &Divide) -> Result<Option<String>, ImportError> {
+    if let Some(when) = &divide.when {
+        if !draft.config.holds(when)? {
+            return Ok(None);
+        }
+    }
+    let mut divisor = match &divide.by {
+        Divisor::Sum => "sum(c, over E)".to_owned(),
+        Divisor::Norm { p } => match draft.config.number(p)? {
+            None => return Ok(None),
+            Some(1.0) => "sum(abs(c), over E)".to_owned(),
+            Some(2.0) => "sqrt(sum(c * c, over E))".to_owned(),
+            Some(p) => {
+                let message = format!("weights divided by their {}-norm; supported is 1 or 2", number(p));
+                return Err(ImportError::Config(message));
+            }
+        },
+    };
+    let amount = |amount: &Option<Amount>| match amount {
+        Some(amount) => draft.amount(amount),
+        None => Ok(None),
+    };
+    if let Some(eps) = amount(&divide.eps)?.filter(|eps| *eps != 0.0) {
+        divisor = format!("({divisor} + {})", number(eps));
+    }
+    if let Some(least) = amount(&divide.at_least)? {
+        divisor = format!("maximum({divisor}, {})", number(least));
+    }
+    Ok(Some(divisor))
+}
+
+/// Two rounds of the best (`sparsemixer` of transformers, as it infers): each is weighed by a softmax over
+/// those of its rivals that are within `2 eps` of it.
+fn sparse_mixer(draft: &mut Draft<'_>, logits: &str, eps: &Amount) -> Result<(), ImportError> {
+    let eps = draft.amount(eps)?.unwrap_or(0.0);
+    draft.params.push(("eps".to_owned(), number(eps)));
+    draft.functions.push(MIXER_ROUND.to_owned());
+    draft.lets.extend([
+        format!("let s = {logits}  // [T, E]"),
+        "let first = mixer_round(s, s, eps)".to_owned(),
+        "let rest = s where not top_k(s, 1, over E).mask else -inf".to_owned(),
+        "let g = first + mixer_round(s, rest, eps)".to_owned(),
+    ]);
+    let about = format!(
+        "Router ({}): two rounds of the best, each weighed by softmax over its rivals within {} of it.",
+        draft.row.router.family,
+        number(2.0 * eps)
+    );
+    draft.about.insert(0, about);
+    Ok(())
+}
+
+const MIXER_ROUND: &str = "\
+/// The best of `open`, weighed against those rivals that are within 2 eps of it.
+fn mixer_round(s: f32[.., E], open: f32[.., E], eps: f32) -> f32[.., E] {
+    let best = max(open, over E)
+    let far = (best - s) / maximum(abs(s), best) > 2 * eps  // bool[.., E]
+    let p = softmax(open where not far else -inf, over E)
+    p where top_k(open, 1, over E).mask else 0
+}
+";

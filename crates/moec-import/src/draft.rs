@@ -1,0 +1,377 @@
+//! A block on its way to source text: sizes, weights that were found and measured, and the lines that
+//! speak of them. Owns what a tensor must be to be taken; which tensors and lines there are is
+//! `compose`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use moec_ir::DType;
+
+use crate::config::Config;
+use crate::error::ImportError;
+use crate::key::Key;
+use crate::row::{Amount, Row};
+use crate::spec::Spec;
+use crate::table::Table;
+use crate::tensors::Tensors;
+
+/// Two halves of a fused matrix, or two best experts.
+const PAIR: &str = "P";
+
+/// Dims in the order in which they are declared; others follow.
+const ORDER: [&str; 10] = ["H", "L", "F", "Fs", "E", "K", "G", "M", "Kg", PAIR];
+
+/// Where a block lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its name, with `{layer}`.
+    pub(crate) template: String,
+    pub(crate) layer: u64,
+    /// Which of the row's names the router has.
+    pub(crate) router: usize,
+}
+
+/// A block on its way to source text.
+pub(crate) struct Draft<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) row: &'a Row,
+    pub(crate) config: &'a Config,
+    pub(crate) place: &'a Place,
+    tensors: &'a dyn Tensors,
+    sizes: BTreeMap<String, u64>,
+    dims: BTreeSet<String>,
+    used: BTreeSet<String>,
+    weights: Vec<Weight>,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) functions: Vec<String>,
+    /// What is done to weights before anything else.
+    pub(crate) views: Vec<String>,
+    pub(crate) lets: Vec<String>,
+    /// Sentences of the head.
+    pub(crate) about: Vec<String>,
+}
+
+/// A declared weight.
+struct Weight {
+    name: String,
+    /// Element type and axes.
+    ty: String,
+    from: String,
+}
+
+/// A weight as expressions see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Bound {
+    pub(crate) name: String,
+    dims: Vec<String>,
+}
+
+impl Bound {
+    /// The expression of one expert's part, or of the whole where there is no axis of experts. `half` is
+    /// the place in a fused matrix. The last axes are those wanted, transposed where the file has them
+    /// the other way round.
+    pub(crate) fn part(&self, wanted: &[&str], half: Option<usize>) -> Result<String, ImportError> {
+        let mut indices = Vec::new();
+        let mut rest = Vec::new();
+        for dim in &self.dims {
+            match (dim.as_str(), half) {
+                _ if wanted.contains(&dim.as_str()) => rest.push(dim.as_str()),
+                ("E", _) => indices.push("e".to_owned()),
+                (PAIR, Some(half)) => indices.push(format!("{PAIR} = {half}")),
+                (dim, _) => rest.push(dim),
+            }
+        }
+        let index = if indices.is_empty() { String::new() } else { format!("[{}]", indices.join(", ")) };
+        let reversed: Vec<&str> = rest.iter().rev().copied().collect();
+        match () {
+            () if rest == wanted => Ok(format!("{}{index}", self.name)),
+            () if reversed == wanted => Ok(format!("{}{index}.T", self.name)),
+            () => Err(ImportError::Internal(format!(
+                "the row describes `{}` as {rest:?} where {wanted:?} is needed",
+                self.name
+            ))),
+        }
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        table: &'a Table,
+        row: &'a Row,
+        config: &'a Config,
+        place: &'a Place,
+        tensors: &'a dyn Tensors,
+    ) -> Draft<'a> {
+        Draft {
+            table,
+            row,
+            config,
+            place,
+            tensors,
+            sizes: BTreeMap::new(),
+            dims: BTreeSet::new(),
+            used: BTreeSet::new(),
+            weights: Vec::new(),
+            params: Vec::new(),
+            functions: Vec::new(),
+            views: Vec::new(),
+            lets: Vec::new(),
+            about: Vec::new(),
+        }
+    }
+
+    /// The size of a dim that the configuration must tell.
+    pub(crate) fn size(&mut self, dim: &str) -> Result<u64, ImportError> {
+        let keys = self.key(dim).map_or_else(String::new, Key::names);
+        let size = self.known(dim)?;
+        size.ok_or_else(|| ImportError::Config(format!("config.json has no `{keys}`, the size {dim}")))
+    }
+
+    /// The same, of a dim that may turn out not to be declared.
+    pub(crate) fn peek(&self, dim: &str) -> Result<u64, ImportError> {
+        let key = self.key(dim).ok_or_else(|| ImportError::Internal(format!("no key for {dim}")))?;
+        self.config.count(key)
+    }
+
+    fn key(&self, dim: &str) -> Option<&'a Key> {
+        self.row.sizes.get(dim).or_else(|| self.table.keys.get(dim))
+    }
+
+    fn known(&mut self, dim: &str) -> Result<Option<u64>, ImportError> {
+        if let Ok(number) = dim.parse::<u64>() {
+            return Ok(Some(number));
+        }
+        self.dims.insert(dim.to_owned());
+        if dim == PAIR {
+            return Ok(Some(2));
+        }
+        if let Some(size) = self.sizes.get(dim) {
+            return Ok(Some(*size));
+        }
+        // A size that rows and shared keys do not speak of is that of the tensor.
+        let Some(key) = self.key(dim) else { return Ok(None) };
+        let size = self.config.count(key)?;
+        self.sizes.insert(dim.to_owned(), size);
+        Ok(Some(size))
+    }
+
+    /// Gives a dim the size that follows from others.
+    pub(crate) fn define(&mut self, dim: &str, size: u64) {
+        self.dims.insert(dim.to_owned());
+        self.sizes.insert(dim.to_owned(), size);
+    }
+
+    /// Whether some tensor of a spec is there: the first of its stack.
+    pub(crate) fn has(&self, under: &str, spec: &Spec) -> Result<bool, ImportError> {
+        let first = self.file_name(under, &spec.filled(&vec![0; spec.holes().len()]));
+        Ok(self.tensors.get(&first)?.is_some())
+    }
+
+    /// The name in the file of a tensor below `under`, in this layer.
+    fn file_name(&self, under: &str, name: &str) -> String {
+        let layer = self.place.layer.to_string();
+        below(&self.place.template, under, name).replace("{layer}", &layer)
+    }
+
+    /// Takes a tensor or a stack of them as the weight `name`. Where an axis of the file is made of
+    /// several, the weight is called `stored` and `name` is the view with all of them.
+    pub(crate) fn bind(
+        &mut self,
+        name: &str,
+        stored: &str,
+        under: &str,
+        spec: &Spec,
+    ) -> Result<Bound, ImportError> {
+        let counts: Vec<u64> =
+            spec.holes().into_iter().map(|dim| self.size(dim)).collect::<Result<_, _>>()?;
+        let mut dtype: Option<DType> = None;
+        let mut index = vec![0; counts.len()];
+        if counts.contains(&0) {
+            return Err(ImportError::Config(format!("a model with no experts: {} is 0", spec.holes().join(", "))));
+        }
+        loop {
+            let tensor = self.file_name(under, &spec.filled(&index));
+            let (found, shape) = self.tensors.get(&tensor)?.ok_or_else(|| {
+                let all = counts.iter().fold(1u64, |n, count| n.saturating_mul(*count));
+                let of = match all {
+                    1 => String::new(),
+                    _ => format!(", one of {all} of that form"),
+                };
+                ImportError::Tensor(format!("the folder has no tensor \"{tensor}\"{of}"))
+            })?;
+            self.measure(&tensor, spec, shape)?;
+            let is_float = matches!(found, DType::F32 | DType::Bf16 | DType::F16);
+            if !is_float || dtype.is_some_and(|first| first != found) {
+                let first = dtype.map_or("f32, bf16 or f16".to_owned(), |first| format!("{first} like the first"));
+                return Err(ImportError::Tensor(format!("tensor \"{tensor}\" is {found}; expected {first}")));
+            }
+            dtype = Some(found);
+            self.used.insert(tensor);
+            if !advance(&mut index, &counts) {
+                break;
+            }
+        }
+        let is_flat = spec.axes.iter().any(|axis| axis.len() > 1);
+        let dims: Vec<String> = spec.dims().into_iter().map(str::to_owned).collect();
+        let axes = spec.holes().into_iter().map(str::to_owned).chain(spec.axes.iter().map(|a| a.join("*")));
+        let axes: Vec<String> = axes.collect();
+        let from = below("{at}", under, &spec.name).replace("{at}/..", parent(&self.place.template));
+        let dtype = dtype.map_or_else(String::new, |dtype| dtype.to_string());
+        let weight_name = if is_flat { stored } else { name };
+        let ty = format!("{dtype}[{}]", axes.join(", "));
+        self.weights.push(Weight { name: weight_name.to_owned(), ty, from });
+        if is_flat {
+            self.views.push(format!("let {name} = reshape({stored}, [{}])", dims.join(", ")));
+        }
+        Ok(Bound { name: name.to_owned(), dims })
+    }
+
+    /// Holds the shape of a tensor against its spec; one open dim takes the size that fits.
+    fn measure(&mut self, tensor: &str, spec: &Spec, shape: &[u64]) -> Result<(), ImportError> {
+        let mut sizes = Vec::new();
+        for (at, axis) in spec.axes.iter().enumerate() {
+            let mut product = 1u64;
+            let mut open = None;
+            for dim in axis {
+                match self.known(dim)? {
+                    Some(size) => product = product.saturating_mul(size),
+                    None => open = Some(dim.clone()),
+                }
+            }
+            if let (Some(dim), Some(found)) = (open, shape.get(at)) {
+                if product > 0 && found % product == 0 {
+                    self.define(&dim, found / product);
+                    product = *found;
+                }
+            }
+            sizes.push(product);
+        }
+        if sizes == shape {
+            return Ok(());
+        }
+        let axes: Vec<String> = spec.axes.iter().map(|axis| axis.join("*")).collect();
+        Err(ImportError::Tensor(format!(
+            "tensor \"{tensor}\" is {shape:?}; by config.json it would be [{}] = {sizes:?}",
+            axes.join(", ")
+        )))
+    }
+
+    /// A number that the row or the configuration has.
+    pub(crate) fn amount(&self, amount: &Amount) -> Result<Option<f64>, ImportError> {
+        match amount {
+            Amount::Fixed(number) => Ok(Some(*number)),
+            Amount::Key(key) => self.config.number(key),
+        }
+    }
+
+    /// Errs if the block has tensors that nothing was made of: the source would be another model's.
+    pub(crate) fn account(&self) -> Result<(), ImportError> {
+        let layer = self.place.layer.to_string();
+        let at = format!("{}.", self.place.template.replace("{layer}", &layer));
+        // Where the block is the whole layer, only what begins like its own tensors is its.
+        let is_layer = self.place.template.ends_with("{layer}");
+        let heads: BTreeSet<&str> = self
+            .used
+            .iter()
+            .filter_map(|name| name.strip_prefix(&at)?.split('.').next())
+            .collect();
+        let mut left: Vec<&str> = self
+            .tensors
+            .names()
+            .filter(|name| {
+                let below = name.strip_prefix(&at);
+                below.is_some_and(|rest| {
+                    !is_layer || rest.split('.').next().is_some_and(|head| heads.contains(head))
+                })
+            })
+            .filter(|name| !self.used.contains(*name))
+            .collect();
+        left.sort_unstable();
+        match left.as_slice() {
+            [] => Ok(()),
+            [first, rest @ ..] => {
+                let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+                Err(ImportError::Tensor(format!(
+                    "the block has tensors that {} models do not have: \"{first}\"{more}",
+                    self.row.title
+                )))
+            }
+        }
+    }
+
+    /// The declarations: dims, params, input, weights.
+    pub(crate) fn declarations(&mut self) -> Vec<String> {
+        self.dims.insert("H".to_owned());
+        let mut names: Vec<&String> = self.dims.iter().collect();
+        let place = |name: &String| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len());
+        names.sort_by_key(|name| (place(name), name.as_str()));
+        let grouped = self.dims.contains("G");
+        let mut dims = vec!["T".to_owned()];
+        for name in names {
+            let size = if name == PAIR { 2 } else { self.sizes.get(name).copied().unwrap_or(0) };
+            if !(grouped && name == "E") {
+                dims.push(format!("{name} = {size}"));
+            }
+        }
+        let mut lines = vec![format!("dim {}", dims.join(", "))];
+        if grouped {
+            lines.push("dim E = G * M".to_owned());
+        }
+        lines.push(format!("param layer = {}", self.place.layer));
+        lines.push(format!("param at = \"{}\"", self.place.template));
+        lines.extend(self.params.iter().map(|(name, value)| format!("param {name} = {value}")));
+        lines.push("input x : f32[T, H]".to_owned());
+        let mut weights = self.weights.iter().peekable();
+        while let Some(weight) = weights.next() {
+            // Gate and up are declared together, where they are alike.
+            let twin = weights.next_if(|next| next.ty == weight.ty && are_twins(&weight.name, &next.name));
+            lines.push(match twin {
+                Some(twin) => format!(
+                    "weight {}, {} : {} from \"{}\", \"{}\"",
+                    weight.name, twin.name, weight.ty, weight.from, twin.from
+                ),
+                None => format!("weight {} : {} from \"{}\"", weight.name, weight.ty, weight.from),
+            });
+        }
+        lines
+    }
+}
+
+/// Whether these are a gate and its up.
+fn are_twins(a: &str, b: &str) -> bool {
+    a.strip_suffix('1').is_some_and(|stem| b.strip_suffix('3') == Some(stem))
+}
+
+/// A name below a block: below a part of it, or, where the part begins with `../`, beside it.
+fn below(at: &str, under: &str, name: &str) -> String {
+    let (at, under) = match under.strip_prefix("../") {
+        Some(beside) if at == "{at}" => ("{at}/..", beside),
+        Some(beside) => (parent(at), beside),
+        None => (at, under),
+    };
+    if under.is_empty() { format!("{at}.{name}") } else { format!("{at}.{under}.{name}") }
+}
+
+fn parent(at: &str) -> &str {
+    at.rsplit_once('.').map_or(at, |(parent, _)| parent)
+}
+
+/// The row-major successor of an index; false at the end.
+fn advance(index: &mut [u64], counts: &[u64]) -> bool {
+    for (digit, count) in index.iter_mut().zip(counts).rev() {
+        *digit += 1;
+        if *digit < *count {
+            return true;
+        }
+        *digit = 0;
+    }
+    false
+}
+
+/// A number as source text has it.
+pub(crate) fn number(value: f64) -> String {
+    if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e15) {
+        format!("{value:e}")
+    } else {
+        value.to_string()
+    }
+}
