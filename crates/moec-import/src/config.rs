@@ -54,15 +54,22 @@ impl Config {
         types.collect()
     }
 
-    /// The value of a factor and the path it was found at; `null` is absence.
+    /// The value of a factor and the path it was found at. `null` is absence, and keeps a default from
+    /// being meant.
     fn find<'a>(&'a self, term: &'a Term) -> Option<(&'a str, &'a Value)> {
         let at = |scope: &'a Value, path: &str| path.split('.').try_fold(scope, |value, key| value.get(key));
-        let found = self.scopes.iter().find_map(|scope| {
-            let here = |path: &'a String| at(scope, path).map(|value| (path.as_str(), value));
-            term.paths.iter().filter_map(here).find(|(_, value)| **value != Value::Null)
-        });
-        let default = term.default.as_ref().filter(|value| **value != Value::Null);
-        found.or_else(|| default.map(|value| (term.paths.first().map_or("", String::as_str), value)))
+        let mut is_null = false;
+        for scope in &self.scopes {
+            for path in &term.paths {
+                match at(scope, path) {
+                    Some(Value::Null) => is_null = true,
+                    Some(value) => return Some((path, value)),
+                    None => {}
+                }
+            }
+        }
+        let default = term.default.as_ref().filter(|_| !is_null);
+        default.map(|value| (term.paths.first().map_or("", String::as_str), value))
     }
 
     /// The same for this layer, where the value is a list with an element for each.

@@ -127,9 +127,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The same, of a dim that may turn out not to be declared.
-    pub(crate) fn peek(&self, dim: &str) -> Result<u64, ImportError> {
-        let key = self.key(dim).ok_or_else(|| ImportError::Internal(format!("no key for {dim}")))?;
-        self.config.count(key)
+    pub(crate) fn peek(&self, dim: &str) -> Result<Option<u64>, ImportError> {
+        self.key(dim).map_or(Ok(None), |key| self.config.count_if(key))
     }
 
     fn key(&self, dim: &str) -> Option<&'a Key> {

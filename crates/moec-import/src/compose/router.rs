@@ -78,16 +78,15 @@ fn open_groups(
             return Ok(None);
         }
     }
-    let (count, experts) = (draft.peek("G")?, draft.size("E")?);
+    let (count, experts) = (draft.peek("G")?.unwrap_or(1), draft.size("E")?);
     if count == 1 {
         return Ok(None);
     }
-    let open = draft.peek("Kg")?;
+    let open = draft.size("Kg")?;
     if count == 0 || experts % count != 0 || open == 0 || open > count {
         return Err(ImportError::Config(format!("{experts} experts in {count} groups, {open} of them open")));
     }
     draft.define("G", count);
-    draft.define("Kg", open);
     draft.define("M", experts / count);
     let best = match groups.by {
         GroupScore::Max => "max(grouped, over M)".to_owned(),
