@@ -63,8 +63,7 @@ impl Terminal {
 
     /// Says what may turn out to be wrong.
     pub(crate) fn warning(&self, message: &str) {
-        let head =
-            if self.color { "\x1b[1m\x1b[33mwarning\x1b[0m\x1b[1m:\x1b[0m" } else { "warning:" };
+        let head = if self.color { "\x1b[1m\x1b[33mwarning\x1b[0m\x1b[1m:\x1b[0m" } else { "warning:" };
         self.note(&format!("{head} {message}"));
     }
 

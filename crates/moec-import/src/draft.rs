@@ -185,7 +185,10 @@ impl<'a> Draft<'a> {
         let mut dtype: Option<DType> = None;
         let mut index = vec![0; counts.len()];
         if counts.contains(&0) {
-            return Err(ImportError::Config(format!("a model with no experts: {} is 0", spec.holes().join(", "))));
+            return Err(ImportError::Config(format!(
+                "a model with no experts: {} is 0",
+                spec.holes().join(", ")
+            )));
         }
         loop {
             let tensor = self.file_name(under, &spec.filled(&index));
@@ -200,7 +203,8 @@ impl<'a> Draft<'a> {
             self.measure(&tensor, spec, shape)?;
             let is_float = matches!(found, DType::F32 | DType::Bf16 | DType::F16);
             if !is_float || dtype.is_some_and(|first| first != found) {
-                let first = dtype.map_or("f32, bf16 or f16".to_owned(), |first| format!("{first} like the first"));
+                let first =
+                    dtype.map_or("f32, bf16 or f16".to_owned(), |first| format!("{first} like the first"));
                 return Err(ImportError::Tensor(format!("tensor \"{tensor}\" is {found}; expected {first}")));
             }
             dtype = Some(found);
@@ -236,11 +240,12 @@ impl<'a> Draft<'a> {
                     None => open = Some(dim.clone()),
                 }
             }
-            if let (Some(dim), Some(found)) = (open, shape.get(at)) {
-                if product > 0 && found % product == 0 {
-                    self.define(&dim, found / product);
-                    product = *found;
-                }
+            if let (Some(dim), Some(found)) = (open, shape.get(at))
+                && product > 0
+                && found % product == 0
+            {
+                self.define(&dim, found / product);
+                product = *found;
             }
             sizes.push(product);
         }
@@ -268,11 +273,8 @@ impl<'a> Draft<'a> {
         let at = format!("{}.", self.place.template.replace("{layer}", &layer));
         // Where the block is the whole layer, only what begins like its own tensors is its.
         let is_layer = self.place.template.ends_with("{layer}");
-        let heads: BTreeSet<&str> = self
-            .used
-            .iter()
-            .filter_map(|name| name.strip_prefix(&at)?.split('.').next())
-            .collect();
+        let heads: BTreeSet<&str> =
+            self.used.iter().filter_map(|name| name.strip_prefix(&at)?.split('.').next()).collect();
         let mut left: Vec<&str> = self
             .tensors
             .names()

@@ -126,8 +126,7 @@ impl Shards {
     fn indexed(folder: &Path, name: &str) -> Result<Shards, ImportError> {
         let path = folder.join(name);
         let text = read_text(folder, name, MAX_INDEX)?;
-        let value =
-            json::parse(&text, MAX_INDEX_VALUES).map_err(|error| fault(&path, error.to_string()))?;
+        let value = json::parse(&text, MAX_INDEX_VALUES).map_err(|error| fault(&path, error.to_string()))?;
         drop(text);
         let entries = match value {
             Value::Object(entries) => entries,
@@ -167,7 +166,10 @@ impl Shards {
         }
         if files.is_empty() {
             let first = absent.first().map_or("none", String::as_str);
-            return Err(fault(&path, format!("none of its {} files is there, such as {first}", absent.len())));
+            return Err(fault(
+                &path,
+                format!("none of its {} files is there, such as {first}", absent.len()),
+            ));
         }
         Ok(Shards { files, index, absent })
     }

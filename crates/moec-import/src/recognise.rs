@@ -33,17 +33,17 @@ pub struct Imported {
 }
 
 /// Reads the mixture of experts of one layer from the text of a `config.json` and the tensors beside it.
-pub fn import(
-    config: &str,
-    tensors: &dyn Tensors,
-    options: &ImportOptions,
-) -> Result<Imported, ImportError> {
+pub fn import(config: &str, tensors: &dyn Tensors, options: &ImportOptions) -> Result<Imported, ImportError> {
     let table = Table::get()?;
     let mut config = Config::read(config)?;
     let types: Vec<String> = config.model_types().into_iter().map(str::to_owned).collect();
     let known = match &options.read_as {
         Some(name) => Some(table.row(name).ok_or_else(|| {
-            ImportError::Unknown(format!("no model type {:?}; known are {}", short(name), table.types().join(", ")))
+            ImportError::Unknown(format!(
+                "no model type {:?}; known are {}",
+                short(name),
+                table.types().join(", ")
+            ))
         })?),
         None => types.iter().find_map(|name| table.row(name)),
     };
@@ -112,9 +112,8 @@ fn unknown(
     let names: Vec<&str> = fits.iter().map(|(row, ..)| name_of(row)).collect();
     let names = names.join(", ");
     let differs = |text: &Text| {
-        fits.first().is_some_and(|(_, first, ..)| {
-            first.members != text.members || first.functions != text.functions
-        })
+        fits.first()
+            .is_some_and(|(_, first, ..)| first.members != text.members || first.functions != text.functions)
     };
     if fits.iter().any(|(_, text, ..)| differs(text)) {
         return Err(ImportError::Unknown(format!(
@@ -146,11 +145,7 @@ fn short(name: &str) -> String {
 }
 
 /// Finds the blocks of a row among the names, and the one that is meant.
-fn find(
-    row: &Row,
-    tensors: &dyn Tensors,
-    layer: Option<u64>,
-) -> Result<(Place, Vec<String>), ImportError> {
+fn find(row: &Row, tensors: &dyn Tensors, layer: Option<u64>) -> Result<(Place, Vec<String>), ImportError> {
     // By order of the row's places, then by prefix; then layers, and for each which name its router has.
     let mut blocks: BTreeMap<(usize, String), BTreeMap<u64, usize>> = BTreeMap::new();
     let places: Vec<(usize, &str, usize, String)> = row
@@ -167,7 +162,8 @@ fn find(
     for name in tensors.names() {
         for (order, left, router, end) in &places {
             let Some((prefix, layer)) = layer_of(name, left, end) else { continue };
-            let right = row.at.all().get(*order).and_then(|at| at.split_once("{layer}")).map_or("", |at| at.1);
+            let right =
+                row.at.all().get(*order).and_then(|at| at.split_once("{layer}")).map_or("", |at| at.1);
             let template = format!("{prefix}{left}{{layer}}{right}");
             let layers = blocks.entry((*order, template)).or_default();
             layers.entry(layer).and_modify(|found| *found = (*router).min(*found)).or_insert(*router);
@@ -190,7 +186,9 @@ fn find(
             _ => {
                 let at = row.at.all().first().map_or("", String::as_str);
                 let router = row.router.weight.all().first().map_or("", |spec| spec.name.as_str());
-                format!("no layer of this {model} model is a mixture of experts: no tensor is called \"{at}.{router}\"")
+                format!(
+                    "no layer of this {model} model is a mixture of experts: no tensor is called \"{at}.{router}\""
+                )
             }
         }));
     };
@@ -213,7 +211,10 @@ fn layer_of<'n>(name: &'n str, left: &str, end: &str) -> Option<(&'n str, u64)> 
     let prefix = before.strip_suffix(left)?;
     // The prefix becomes part of the source text.
     let is_plain = prefix.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
-    if !is_plain || !(prefix.is_empty() || prefix.ends_with('.')) || (layer.len() > 1 && layer.starts_with('0')) {
+    if !is_plain
+        || !(prefix.is_empty() || prefix.ends_with('.'))
+        || (layer.len() > 1 && layer.starts_with('0'))
+    {
         return None;
     }
     layer.parse().ok().map(|layer| (prefix, layer))

@@ -21,10 +21,7 @@ impl TryFrom<String> for Spec {
         let wrong = || format!("`{text}` is no tensor like `experts.{{E}}.w1.weight : F H`");
         let (name, axes) = text.split_once(':').ok_or_else(wrong)?;
         let axis = |axis: &str| axis.split('*').map(str::to_owned).collect::<Vec<_>>();
-        let spec = Spec {
-            name: name.trim().to_owned(),
-            axes: axes.split_whitespace().map(axis).collect(),
-        };
+        let spec = Spec { name: name.trim().to_owned(), axes: axes.split_whitespace().map(axis).collect() };
         let is_dim = |dim: &String| !dim.is_empty() && dim.chars().all(|c| c.is_ascii_alphanumeric());
         let is_sound = !spec.name.is_empty()
             && spec.axes.iter().flatten().all(is_dim)

@@ -25,14 +25,8 @@ pub(crate) const ROUTED: Names =
     Names { width: "F", matrix: "w", bias: "b", fused: "w", fused_bias: "b", function: "expert" };
 
 /// Experts that compute every token.
-pub(crate) const SHARED: Names = Names {
-    width: "Fs",
-    matrix: "s",
-    bias: "sb",
-    fused: "sw",
-    fused_bias: "sb",
-    function: "shared_expert",
-};
+pub(crate) const SHARED: Names =
+    Names { width: "Fs", matrix: "s", bias: "sb", fused: "sw", fused_bias: "sb", function: "shared_expert" };
 
 /// A body with the numbers of a configuration.
 pub(crate) struct Body {
@@ -63,7 +57,10 @@ impl Body {
         let act = act.ok_or_else(|| {
             let known: Vec<&str> = ACTIVATIONS.iter().map(|(known, _)| *known).collect();
             let name: String = name.chars().take(40).collect();
-            ImportError::Config(format!("the activation {name:?} is not known; known are {}", known.join(", ")))
+            ImportError::Config(format!(
+                "the activation {name:?} is not known; known are {}",
+                known.join(", ")
+            ))
         })?;
         let amount = |amount: &Option<row::Amount>| -> Result<Option<String>, ImportError> {
             let Some(amount) = amount else { return Ok(None) };
@@ -87,7 +84,8 @@ impl Body {
     /// A few words for the reader.
     pub(crate) fn about(&self) -> String {
         let act = self.act("x gate");
-        let limit = self.limit.as_ref().map_or(String::new(), |limit| format!(", both factors within {limit}"));
+        let limit =
+            self.limit.as_ref().map_or(String::new(), |limit| format!(", both factors within {limit}"));
         match self.kind {
             _ if self.is_swiglu() => "SwiGLU".to_owned(),
             row::Body::Gated => format!("{act} * (x up), then down{limit}"),
@@ -194,12 +192,7 @@ struct Parts<'d, 'a> {
 
 impl Parts<'_, '_> {
     /// Takes a weight; specs speak of F, whatever the width is called here.
-    fn bind(
-        &mut self,
-        name: &str,
-        stored: &str,
-        spec: &Spec,
-    ) -> Result<crate::draft::Bound, ImportError> {
+    fn bind(&mut self, name: &str, stored: &str, spec: &Spec) -> Result<crate::draft::Bound, ImportError> {
         let mut spec = spec.clone();
         for dim in spec.axes.iter_mut().flatten().filter(|dim| *dim == "F") {
             *dim = self.names.width.to_owned();
@@ -247,7 +240,11 @@ impl Parts<'_, '_> {
 fn function(name: &str, body: &Body, formals: &[(String, &str)]) -> String {
     let product = |x: &str, matrix: &str| {
         let bias = format!("{matrix}_bias");
-        let plus = if formals.iter().any(|(formal, _)| *formal == bias) { format!(" + {bias}") } else { String::new() };
+        let plus = if formals.iter().any(|(formal, _)| *formal == bias) {
+            format!(" + {bias}")
+        } else {
+            String::new()
+        };
         format!("{x} @ {matrix}.T{plus}")
     };
     let (gate, up) = (product("x", "gate"), product("x", "up"));

@@ -87,10 +87,10 @@ fn write_shared(
     shared: &Shared,
     body: &expert::Body,
 ) -> Result<Option<String>, ImportError> {
-    if let Some(when) = &shared.when {
-        if !draft.config.holds(when)? {
-            return Ok(None);
-        }
+    if let Some(when) = &shared.when
+        && !draft.config.holds(when)?
+    {
+        return Ok(None);
     }
     let layout = expert::layout(draft, &shared.under, &shared.layouts)?;
     let call = expert::write(draft, body, &layout, &shared.under, expert::SHARED, "x")?;

@@ -46,13 +46,13 @@ pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
         }
     }
     let mut weighed = name.to_owned();
-    if let Some(groups) = &router.groups {
-        if let Some(open) = open_groups(draft, groups, &choice, &mut words)? {
-            if groups.weights_closed {
-                weighed = open.clone();
-            }
-            choice = open;
+    if let Some(groups) = &router.groups
+        && let Some(open) = open_groups(draft, groups, &choice, &mut words)?
+    {
+        if groups.weights_closed {
+            weighed = open.clone();
         }
+        choice = open;
     }
     let mask = format!("top_k({choice}, K, over E).mask");
     let (weights, word) = match router.weigh {
@@ -73,10 +73,10 @@ fn open_groups(
     choice: &str,
     words: &mut Vec<String>,
 ) -> Result<Option<String>, ImportError> {
-    if let Some(when) = &groups.when {
-        if !draft.config.holds(when)? {
-            return Ok(None);
-        }
+    if let Some(when) = &groups.when
+        && !draft.config.holds(when)?
+    {
+        return Ok(None);
     }
     let (count, experts) = (draft.peek("G")?.unwrap_or(1), draft.size("E")?);
     if count == 1 {
@@ -114,23 +114,23 @@ fn finish(draft: &mut Draft<'_>, weights: String, mut words: Vec<String>) -> Res
     let router = &draft.row.router;
     let mut gate = weights.clone();
     let mut is_simple = false;
-    if let Some(divide) = &router.divide {
-        if let Some(divisor) = divisor(draft, divide)? {
-            is_simple = divisor == "sum(c, over E)";
-            if is_simple {
-                gate = format!("normalize({weights}, over E)");
-            } else {
-                draft.lets.push(format!("let c = {weights}"));
-                gate = format!("c / {divisor}");
-            }
-            words.push("divided by their sum".replace(
-                "sum",
-                match divide.by {
-                    Divisor::Sum => "sum",
-                    Divisor::Norm { .. } => "norm",
-                },
-            ));
+    if let Some(divide) = &router.divide
+        && let Some(divisor) = divisor(draft, divide)?
+    {
+        is_simple = divisor == "sum(c, over E)";
+        if is_simple {
+            gate = format!("normalize({weights}, over E)");
+        } else {
+            draft.lets.push(format!("let c = {weights}"));
+            gate = format!("c / {divisor}");
         }
+        words.push("divided by their sum".replace(
+            "sum",
+            match divide.by {
+                Divisor::Sum => "sum",
+                Divisor::Norm { .. } => "norm",
+            },
+        ));
     }
     let scale = match &router.scale {
         Some(key) => draft.config.number(key)?.filter(|scale| *scale != 1.0),
@@ -151,10 +151,10 @@ fn finish(draft: &mut Draft<'_>, weights: String, mut words: Vec<String>) -> Res
 
 /// What `c`, the weights of the chosen, is divided by; `None` if by nothing.
 fn divisor(draft: &Draft<'_>, divide: &Divide) -> Result<Option<String>, ImportError> {
-    if let Some(when) = &divide.when {
-        if !draft.config.holds(when)? {
-            return Ok(None);
-        }
+    if let Some(when) = &divide.when
+        && !draft.config.holds(when)?
+    {
+        return Ok(None);
     }
     let mut divisor = match &divide.by {
         Divisor::Sum => "sum(c, over E)".to_owned(),

@@ -19,7 +19,14 @@ const OUTER_ROOMS: [&str; 4] = ["moec-cli", "moec-filetest", "moec-fuzz", "xtask
 /// What touches the world outside the process, and where else it may: a file of weights is mapped
 /// by the runtime, a model folder is listed by the importer, whose build script lists its rows.
 const OUTSIDE: &[(&str, &[&str])] = &[
-    ("std::fs", &["crates/moec-runtime/src/weights/", "crates/moec-import/src/folder.rs", "crates/moec-import/build.rs"]),
+    (
+        "std::fs",
+        &[
+            "crates/moec-runtime/src/weights/",
+            "crates/moec-import/src/folder.rs",
+            "crates/moec-import/build.rs",
+        ],
+    ),
     ("std::env", &["crates/moec-runtime/src/cpu.rs", "crates/moec-import/build.rs"]),
     ("std::time", &[]),
     ("std::process", &[]),
