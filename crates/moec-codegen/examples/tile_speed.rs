@@ -15,8 +15,9 @@ fn main() -> Result<(), CodegenError> {
     let mut tiles = Vec::new();
     for family in TileFamily::ALL.into_iter().filter(|family| *family <= target.tiles()) {
         for element in [DType::F32, DType::Bf16, DType::F16] {
-            tiles.extend(family.tiles(element));
+            tiles.extend(family.tiles(DType::F32, element));
         }
+        tiles.extend(family.tiles(DType::Bf16, DType::Bf16));
     }
     for tile in &tiles {
         tile.define(&mut module, true)?;
@@ -40,7 +41,7 @@ fn main() -> Result<(), CodegenError> {
     Ok(())
 }
 
-fn call(code: &Code, tile: &TileSpec, rows: &[*const f32], panel: *const u8, depth: usize) {
+fn call(code: &Code, tile: &TileSpec, rows: &[*const u8], panel: *const u8, depth: usize) {
     let Some(address) = code.address(&tile.name()) else { return };
     // SAFETY: the contract of tiles; `code` is alive.
     let run: extern "C" fn(*const TileArgs) = unsafe { std::mem::transmute(address) };
@@ -60,7 +61,7 @@ fn in_cache(code: &Code, tile: &TileSpec) -> f64 {
     let depth = 256;
     let row = vec![1f32; depth];
     let panel = vec![0u64; tile.panel_bytes(depth) / 8 + 8];
-    let rows = vec![row.as_ptr(); tile.rows()];
+    let rows = vec![row.as_ptr().cast(); tile.rows()];
     let calls = 20_000;
     let best = (0..5)
         .map(|_| {
@@ -79,7 +80,7 @@ fn streaming(code: &Code, tile: &TileSpec) -> f64 {
     let bytes = 512 << 20;
     let panels = vec![1u8; bytes];
     let row = vec![1f32; depth];
-    let rows = vec![row.as_ptr(); tile.rows()];
+    let rows = vec![row.as_ptr().cast(); tile.rows()];
     let best = (0..3)
         .map(|_| {
             let start = Instant::now();

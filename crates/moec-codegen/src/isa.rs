@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use cranelift_codegen::isa::{self, CallConv, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use moec_ir::DType;
+use moec_plan::Panels;
 
 use crate::CodegenError;
 use crate::tile::TileFamily;
@@ -25,7 +27,21 @@ struct Row {
     name: &'static str,
     triple: &'static str,
     features: &'static [&'static [&'static str]],
+    unnamed: Unnamed,
 }
+
+/// Features of x86-64 that Cranelift has no name for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unnamed {
+    /// Conversion between f16 and f32.
+    f16c: bool,
+    /// Products of bf16 pairs (AVX512-BF16).
+    bf16: bool,
+}
+
+const PLAIN: Unnamed = Unnamed { f16c: false, bf16: false };
+const WITH_F16C: Unnamed = Unnamed { f16c: true, bf16: false };
+const WITH_BF16: Unnamed = Unnamed { f16c: true, bf16: true };
 
 /// What x86-64-v3 adds to the baseline.
 const V3: &[&str] = &[
@@ -46,15 +62,22 @@ const V3: &[&str] = &[
 /// What x86-64-v4 adds to v3.
 const V4: &[&str] = &["has_avx512f", "has_avx512dq", "has_avx512vl"];
 
-const ROWS: [Row; 4] = [
-    Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[] },
-    Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: &[V3] },
-    Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: &[V3, V4] },
-    Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[] },
+const ROWS: [Row; 5] = [
+    Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[], unnamed: PLAIN },
+    Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: &[V3], unnamed: WITH_F16C },
+    Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: &[V3, V4], unnamed: WITH_F16C },
+    Row {
+        name: "x86_64-v4-bf16",
+        triple: "x86_64-unknown-linux-gnu",
+        features: &[V3, V4],
+        unnamed: WITH_BF16,
+    },
+    Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[], unnamed: PLAIN },
 ];
 
 /// Every name that [`Target::named`] knows.
-pub const TARGET_NAMES: [&str; 5] = ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name, ROWS[3].name];
+pub const TARGET_NAMES: [&str; 6] =
+    ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name, ROWS[3].name, ROWS[4].name];
 
 /// An instruction set with its features, ready to compile for.
 #[derive(Clone)]
@@ -63,6 +86,7 @@ pub struct Target {
     isa: Arc<dyn TargetIsa>,
     /// The same machine without Cranelift's mid-level optimiser.
     as_written: Arc<dyn TargetIsa>,
+    unnamed: Unnamed,
 }
 
 impl Target {
@@ -72,7 +96,7 @@ impl Target {
     /// `UnsupportedTarget` if Cranelift has no back end for this machine.
     pub fn host(kind: CodeKind) -> Result<Target, CodegenError> {
         let builder = cranelift_native::builder().map_err(|reason| unsupported("host", reason))?;
-        Target::finish("host", builder, kind)
+        Target::finish("host", builder, Unnamed::host(), kind)
     }
 
     /// The target called `name`, one of [`TARGET_NAMES`].
@@ -91,10 +115,15 @@ impl Target {
         for feature in row.features.iter().copied().flatten() {
             builder.enable(feature).map_err(|error| unsupported(name, error))?;
         }
-        Target::finish(name, builder, kind)
+        Target::finish(name, builder, row.unnamed, kind)
     }
 
-    fn finish(name: &str, builder: isa::Builder, kind: CodeKind) -> Result<Target, CodegenError> {
+    fn finish(
+        name: &str,
+        builder: isa::Builder,
+        unnamed: Unnamed,
+        kind: CodeKind,
+    ) -> Result<Target, CodegenError> {
         let finish = |opt_level: &str| {
             let mut flags = settings::builder();
             for (flag, value) in [
@@ -107,7 +136,7 @@ impl Target {
             }
             builder.finish(settings::Flags::new(flags)).map_err(|error| unsupported(name, error))
         };
-        Ok(Target { name: name.to_owned(), isa: finish("speed")?, as_written: finish("none")? })
+        Ok(Target { name: name.to_owned(), isa: finish("speed")?, as_written: finish("none")?, unnamed })
     }
 
     /// The name it was asked for by.
@@ -128,17 +157,21 @@ impl Target {
         if self.isa.name() != "x64" || self.isa.default_call_conv() != CallConv::SystemV {
             TileFamily::Clif
         } else if all(&["has_avx512f", "has_avx2", "has_fma"]) {
-            TileFamily::Avx512
-        } else if all(&["has_avx2", "has_fma"]) && (self.name != "host" || host_has_f16c()) {
+            if self.unnamed.bf16 { TileFamily::Avx512Bf16 } else { TileFamily::Avx512 }
+        } else if all(&["has_avx2", "has_fma"]) && self.unnamed.f16c {
             TileFamily::Avx2
         } else {
             TileFamily::Clif
         }
     }
 
-    /// Columns of a panel of packed weights, as the tiles read them; what a plan is made for.
-    pub fn panel_columns(&self) -> u64 {
-        self.tiles().columns() as u64
+    /// The panels that its tiles read; what a plan is made for.
+    pub fn panels(&self) -> Panels {
+        let tiles = self.tiles();
+        Panels {
+            columns: tiles.columns() as u64,
+            pairs: tiles.interleave(DType::Bf16, DType::Bf16).is_some(),
+        }
     }
 
     /// Whether this process can execute the code: the host has every feature that it may use.
@@ -172,12 +205,17 @@ impl Target {
     }
 }
 
-/// A feature that [`TileFamily::Avx2`] needs and Cranelift has no name for.
-fn host_has_f16c() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::is_x86_feature_detected!("f16c");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+impl Unnamed {
+    /// Those of this machine.
+    fn host() -> Unnamed {
+        #[cfg(target_arch = "x86_64")]
+        return Unnamed {
+            f16c: std::is_x86_feature_detected!("f16c"),
+            bf16: std::is_x86_feature_detected!("avx512bf16"),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        PLAIN
+    }
 }
 
 impl std::fmt::Debug for Target {
@@ -220,6 +258,7 @@ mod tests {
         assert_eq!(tiles("x86_64"), TileFamily::Clif);
         assert_eq!(tiles("x86_64-v3"), TileFamily::Avx2);
         assert_eq!(tiles("x86_64-v4"), TileFamily::Avx512);
+        assert_eq!(tiles("x86_64-v4-bf16"), TileFamily::Avx512Bf16);
         assert_eq!(tiles("aarch64"), TileFamily::Clif);
     }
 
@@ -235,7 +274,7 @@ mod tests {
         let error = Target::named("z80", CodeKind::Jit).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown target `z80`; known are host, x86_64, x86_64-v3, x86_64-v4, aarch64"
+            "unknown target `z80`; known are host, x86_64, x86_64-v3, x86_64-v4, x86_64-v4-bf16, aarch64"
         );
     }
 }

@@ -130,7 +130,7 @@ fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
 }
 
 fn compiled(module: &Module, target: &Target) -> Compiled {
-    let plan = moec_plan::plan(module, target.panel_columns());
+    let plan = moec_plan::plan(module, target.panels());
     let plan = plan.unwrap_or_else(|error| panic!("{error}\n{}", print(module)));
     Compiled::jit(plan, target, false).unwrap_or_else(|error| panic!("{error}\n{}", print(module)))
 }

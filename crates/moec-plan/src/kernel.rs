@@ -206,9 +206,9 @@ pub struct Seat {
     pub out: Store,
 }
 
-/// A weight in the layout that tiles read: `[groups, panels, k, columns]`, where `columns` is the
-/// `Plan::panel_columns`, `panels = ceil(n / columns)`, and columns from `n` on are zero. Elements
-/// keep their type (`f32`, `bf16` or `f16`).
+/// A weight in the layout that tiles read: `[groups, panels, k / interleave, columns, interleave]`,
+/// where `columns` is that of `Plan::panels`, `panels = ceil(n / columns)`, and columns from `n` on are
+/// zero. Elements keep their type (`f32`, `bf16` or `f16`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedWeight {
     /// The buffer that holds the panels, padding included.
@@ -217,12 +217,15 @@ pub struct PackedWeight {
     pub groups: Dim,
     /// Columns of the product.
     pub n: Dim,
-    /// Length of the contraction.
+    /// Length of the contraction, a multiple of `interleave`.
     pub k: Dim,
+    /// Elements of a column that lie side by side: 2 for products of pairs, else 1.
+    pub interleave: u64,
 }
 
 /// Packs a weight. Axes of `source` are those of `groups`, then `n`, then `k`, each outermost first;
-/// a merged index counts in row-major order. Items: panels of all groups.
+/// a merged index counts in row-major order. Where elements lie side by side, the last axis of `n`
+/// counts them and `k` counts their groups. Items: panels of all groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pack {
     /// Axes that make the group.
@@ -260,7 +263,7 @@ pub enum RowIndex {
     Token,
 }
 
-/// The left operand: `f32`, contiguous along the contraction.
+/// The left operand, contiguous along the contraction: `bf16` for products of pairs, else `f32`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lhs {
     /// The buffer.
@@ -277,7 +280,7 @@ pub struct Lhs {
 
 /// `out[row, col] = epilogue(acc_0[row, col], acc_1[row, col], ..)` where
 /// `acc_i[row, col] = sum over k, ascending, of lhs[row, k] * weight_i[group, k, col]` by fused
-/// multiply-add from zero, whatever the tile.
+/// multiply-add from zero, or pair by pair where elements lie side by side; whatever the tile.
 ///
 /// Axes of the epilogue: 0 the row (plan row if routed, row in its group if not), 1 the column,
 /// 2 the group or expert, 3 the token and 4 the pair number of a plan row. The store has strides for

@@ -20,7 +20,7 @@ pub use kernel::{
     Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
     ScatterAdd, Seat,
 };
-pub use plan::{Buffer, BufferId, Phase, Place, Plan, RoutingBuffers, Step};
+pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step};
 pub use print::print;
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
 pub use verify::verify;

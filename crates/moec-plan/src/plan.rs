@@ -88,6 +88,15 @@ pub struct Step {
     pub kernel: Kernel,
 }
 
+/// What tiles of a target read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Panels {
+    /// Columns of a panel.
+    pub columns: u64,
+    /// Whether bf16 rows meet bf16 panels in products of pairs; rows are widened to `f32` if not.
+    pub pairs: bool,
+}
+
 /// A program in kernels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -101,8 +110,8 @@ pub struct Plan {
     pub weights: Vec<(Arc<str>, TensorType, Arc<str>)>,
     /// Name and type of each output.
     pub outputs: Vec<(Arc<str>, TensorType)>,
-    /// Columns of a panel of packed weights, as the tile family of the target reads them.
-    pub panel_columns: u64,
+    /// The panels of packed weights, as the tile family of the target reads them.
+    pub panels: Panels,
     /// All buffers.
     pub buffers: Vec<Buffer>,
     /// The steps of phase load.

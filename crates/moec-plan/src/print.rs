@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use moec_ir::{Dim, DimKind, Op};
 
 use crate::{
-    BufferId, Group, Groups, Index, Kernel, Lhs, Load, Pack, Phase, Place, Plan, Product, ReduceOp, RowIndex,
-    RowKind, Scalar, ScalarId, Scalars, Seat, Store,
+    BufferId, Group, Groups, Index, Kernel, Lhs, Load, Pack, Panels, Phase, Place, Plan, Product, ReduceOp,
+    RowIndex, RowKind, Scalar, ScalarId, Scalars, Seat, Store,
 };
 
 /// The plan as text.
@@ -33,7 +33,9 @@ impl<'a> Printer<'a> {
                 DimKind::Derived(expr) => writeln!(self.text, "dim {} := {expr}", decl.name)?,
             }
         }
-        writeln!(self.text, "panels of {} columns\n\nbuffers", self.plan.panel_columns)?;
+        let Panels { columns, pairs } = self.plan.panels;
+        let pairs = if pairs { ", bf16 in pairs" } else { "" };
+        writeln!(self.text, "panels of {columns} columns{pairs}\n\nbuffers")?;
         for buffer in &self.plan.buffers {
             let place = match &buffer.place {
                 Place::Input(n) => format!("input {n}"),
@@ -145,6 +147,7 @@ impl<'a> Printer<'a> {
         let source = load(self, &k.source, &names.collect::<Vec<_>>(), &[]);
         let [groups, n, k_dims] = parts.map(|(_, dims)| shape(dims));
         let out = self.name(k.out.buffer);
+        let n = if k.out.interleave == 1 { n } else { format!("{n} side by side") };
         writeln!(self.text, "panels {out} of {source}, groups {groups}, n {n}, k {k_dims}")
     }
 

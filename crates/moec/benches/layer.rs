@@ -1,11 +1,13 @@
 //! Time per call of whole MoE layers, beside the limits of this machine measured in the same run.
 //!
-//! `cargo bench -p moec --bench layer -- [LAYER] [--tokens 1,32,256] [--threads 1]`
+//! `cargo bench -p moec --bench layer -- [LAYER] [--tokens 1,32,256] [--threads 1] [--type f32|bf16|mixed]`
 //!
 //! For each number of tokens it alternates rounds of the layer with rounds of a read-bandwidth probe and
 //! prints medians: milliseconds, useful GFLOP/s, GB/s of touched weights, and GB/s of the probe. The
 //! probe sums 1 GiB once per round, on as many threads as the layer runs on. Inputs rotate, so that the
-//! experts of one call are not those of the call before.
+//! experts of one call are not those of the call before. With `--type bf16` weights and input are bf16 and
+//! the hidden activation is rounded to bf16, as transformers computes in bf16; `mixed` has bf16 weights and f32
+//! activations.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -16,6 +18,7 @@ use std::time::Instant;
 
 use moec::buffer::Buffer;
 use moec::diag::SourceFile;
+use moec::ir::DType;
 use moec::{Array, ArrayMut, Options, Pool, Session, Stage, WeightFiles, Weights};
 
 /// A layer: E experts of width F, K per token.
@@ -35,19 +38,46 @@ const LAYERS: [Layer; 3] = [
 
 const ROUNDS: usize = 9;
 
-fn source(layer: &Layer) -> String {
+/// Element types of weights and activations.
+#[derive(Clone, Copy, PartialEq)]
+enum Types {
+    F32,
+    Bf16,
+    Mixed,
+}
+
+impl Types {
+    fn from_name(name: &str) -> Option<Types> {
+        [("f32", Types::F32), ("bf16", Types::Bf16), ("mixed", Types::Mixed)]
+            .into_iter()
+            .find_map(|(known, types)| (known == name).then_some(types))
+    }
+
+    fn weight(self) -> DType {
+        if self == Types::F32 { DType::F32 } else { DType::Bf16 }
+    }
+
+    fn input(self) -> DType {
+        if self == Types::Bf16 { DType::Bf16 } else { DType::F32 }
+    }
+}
+
+fn source(layer: &Layer, types: Types) -> String {
     let Layer { name, e, k, h, f } = layer;
+    let (weight, input) = (types.weight(), types.input());
+    let hidden = "silu(x @ w1[e].T) * (x @ w3[e].T)";
+    let hidden = if types == Types::Bf16 { format!("bf16({hidden})") } else { format!("({hidden})") };
     format!(
         "model {name} {{
     dim T, H = {h}, F = {f}, E = {e}, K = {k}
-    input  x      : f32[T, H]
-    weight router : f32[E, H]    from \"router\"
-    weight w1, w3 : f32[E, F, H] from \"w1.{{E}}\", \"w3.{{E}}\"
-    weight w2     : f32[E, H, F] from \"w2.{{E}}\"
+    input  x      : {input}[T, H]
+    weight router : {weight}[E, H]    from \"router\"
+    weight w1, w3 : {weight}[E, F, H] from \"w1.{{E}}\", \"w3.{{E}}\"
+    weight w2     : {weight}[E, H, F] from \"w2.{{E}}\"
 
     let p = softmax(x @ router.T, over E)
     let g = p where top_k(p, K, over E).mask else 0
-    output y     : f32[T, H] = sum e over E {{ g[e] * swiglu(x, w1[e], w3[e], w2[e]) }}
+    output y     : f32[T, H] = sum e over E {{ g[e] * ({hidden} @ w2[e].T) }}
     output chosen : i32[T, K] = top_k(p, K, over E).index
 }}
 "
@@ -56,7 +86,7 @@ fn source(layer: &Layer) -> String {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut wanted = None;
-    let (mut tokens, mut threads) = (vec![1, 4, 32, 256, 1024], 1);
+    let (mut tokens, mut threads, mut types) = (vec![1, 4, 32, 256, 1024], 1, Types::F32);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -66,6 +96,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 tokens = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
             }
             "--threads" => threads = args.next().ok_or("--threads needs a number")?.parse()?,
+            "--type" => {
+                let name = args.next().ok_or("--type needs f32, bf16 or mixed")?;
+                types = Types::from_name(&name).ok_or("--type is f32, bf16 or mixed")?;
+            }
             name => wanted = Some(name.to_owned()),
         }
     }
@@ -74,13 +108,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut probe = Buffer::zeroed(1 << 30)?;
     probe.as_mut_slice::<f32>().fill(1.5);
     for layer in LAYERS.iter().filter(|l| wanted.as_deref().is_none_or(|w| w == l.name)) {
-        measure(layer, &tokens, &pool, &probe)?;
+        measure(layer, types, &tokens, &pool, &probe)?;
     }
     Ok(())
 }
 
-fn measure(layer: &Layer, tokens: &[u64], pool: &Arc<Pool>, probe: &Buffer) -> Result<(), Box<dyn Error>> {
-    let file = SourceFile::new(format!("{}.moe", layer.name), source(layer));
+fn measure(
+    layer: &Layer,
+    types: Types,
+    tokens: &[u64],
+    pool: &Arc<Pool>,
+    probe: &Buffer,
+) -> Result<(), Box<dyn Error>> {
+    let file = SourceFile::new(format!("{}.moe", layer.name), source(layer, types));
     let mut clock = Instant::now();
     let mut phases = Vec::new();
     let artifact = moec::compile(&file, &Options::default(), &mut |stage: Stage| {
@@ -97,12 +137,13 @@ fn measure(layer: &Layer, tokens: &[u64], pool: &Arc<Pool>, probe: &Buffer) -> R
     for &t in tokens {
         let shape = [t, layer.h];
         let inputs: Vec<Buffer> = (0..16)
-            .map(|seed| moec::random_input(pool, seed, "x", moec::ir::DType::F32, &shape))
+            .map(|seed| moec::random_input(pool, seed, "x", types.input(), &shape))
             .collect::<Result<_, _>>()?;
         let mut y = vec![0f32; (t * layer.h) as usize];
         let mut chosen = vec![0i32; (t * layer.k) as usize];
         let mut call = |input: &Buffer, chosen: &mut [i32]| {
-            let x = Array::new(&shape, &input.as_slice::<f32>()[..(t * layer.h) as usize]);
+            let size = t as usize * layer.h as usize * types.input().bytes();
+            let x = Array { dtype: types.input(), shape: &shape, bytes: &input.as_slice::<u8>()[..size] };
             let routes = [t, layer.k];
             let mut outputs = [ArrayMut::new(&shape, &mut y), ArrayMut::new(&routes, chosen)];
             session.run(&[x], &mut outputs)
@@ -129,7 +170,7 @@ fn measure(layer: &Layer, tokens: &[u64], pool: &Arc<Pool>, probe: &Buffer) -> R
         let (seconds, probe_rate, touched) = (median(seconds), median(rates), median(touched));
         let matrix = (3 * layer.h * layer.f) as f64;
         let flops = 2.0 * (t * layer.k) as f64 * matrix / seconds;
-        let rate = touched * matrix * 4.0 / seconds;
+        let rate = touched * matrix * types.weight().bytes() as f64 / seconds;
         println!(
             "  {t:>6} {:>10.3} {:>9.1} {:>8.1} {:>9.1} {:>6.0}%",
             seconds * 1e3,

@@ -175,8 +175,7 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
 }
 
 pub(crate) fn plan(module: &Module, target: &moec_codegen::Target) -> Result<moec_plan::Plan, CompileError> {
-    moec_plan::plan(module, target.panel_columns())
-        .map_err(|error| CompileError::internal(Stage::Plan, error))
+    moec_plan::plan(module, target.panels()).map_err(|error| CompileError::internal(Stage::Plan, error))
 }
 
 /// What code is generated for. An instruction set without a back end is an error of the options.

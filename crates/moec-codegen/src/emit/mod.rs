@@ -42,8 +42,8 @@ use moec_plan::{Kernel, Phase, Plan, Step};
 use self::context::Cx;
 use crate::{CodeModule, CodegenError};
 
-/// The tiles of each element type, for 1, 2, .. rows.
-type TileIds = BTreeMap<DType, Vec<FuncId>>;
+/// The tiles for each element type of rows and of panels, for 1, 2, .. rows.
+type TileIds = BTreeMap<(DType, DType), Vec<FuncId>>;
 
 /// The symbol of an entry point.
 pub(crate) fn entry_name(plan: &Plan, phase: Phase) -> String {
@@ -62,9 +62,9 @@ fn phase_name(phase: Phase) -> &'static str {
 /// # Errors
 /// `Function` if the plan breaks a guarantee, or if Cranelift refuses a function.
 pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<(), CodegenError> {
-    let columns = module.target().panel_columns();
-    if plan.panel_columns != columns {
-        let reason = format!("panels have {} columns, tiles {columns}", plan.panel_columns);
+    let panels = module.target().panels();
+    if plan.panels != panels {
+        let reason = format!("the plan has {:?}, the target's tiles {panels:?}", plan.panels);
         return Err(CodegenError::Function { function: plan.name.to_string(), reason });
     }
     let tiles = define_tiles(module, plan)?;
@@ -83,22 +83,22 @@ pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Resu
     Ok(())
 }
 
-/// Every height of tile for every element type that a product of the plan meets.
+/// Every height of tile for the element types of every product of the plan.
 fn define_tiles<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<TileIds, CodegenError> {
     let products = plan.load.iter().chain(&plan.run).filter_map(|step| match &step.kernel {
         Kernel::Product(product) => Some(product),
         _ => None,
     });
-    let elements: BTreeSet<DType> = products
-        .flat_map(|product| &product.weights)
-        .map(|weight| plan.buffer(weight.buffer).dtype)
+    let elements: BTreeSet<(DType, DType)> = products
+        .flat_map(|product| product.weights.iter().map(|weight| (product.lhs.buffer, weight.buffer)))
+        .map(|(row, weight)| (plan.buffer(row).dtype, plan.buffer(weight).dtype))
         .collect();
     let mut tiles = TileIds::new();
-    for element in elements {
-        let heights = module.target().tiles().tiles(element);
+    for (row, element) in elements {
+        let heights = module.target().tiles().tiles(row, element);
         let ids = heights.map(|tile| tile.define(module, false)).collect::<Result<Vec<_>, _>>()?;
         if !ids.is_empty() {
-            tiles.insert(element, ids);
+            tiles.insert((row, element), ids);
         }
     }
     Ok(tiles)
@@ -131,7 +131,7 @@ fn define_kernel<M: Module>(
 fn callable<M: Module>(tiles: &TileIds, b: &mut FunctionBuilder<'_>, module: &mut M) -> product::Tiles {
     let mut refer =
         |ids: &Vec<FuncId>| ids.iter().map(|id| module.declare_func_in_func(*id, b.func)).collect();
-    tiles.iter().map(|(element, ids)| (*element, refer(ids))).collect()
+    tiles.iter().map(|(elements, ids)| (*elements, refer(ids))).collect()
 }
 
 fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {

@@ -1,4 +1,5 @@
-//! A weight into panels `[groups, panels, k, columns]`, elements as they are.
+//! A weight into panels `[groups, panels, k, columns]`, elements as they are. Where elements of a column
+//! lie side by side, each of them is a column here, and `k` counts their groups: the bytes are the same.
 //!
 //! ```text
 //! for item in begin..end                      group, panel
@@ -26,7 +27,7 @@ const RUN: i64 = 64;
 pub(super) fn work(cx: &mut Cx<'_, '_>, pack: &Pack) -> Work {
     let mut work = Work::points(cx, &pack.groups);
     let n = cx.size(&pack.out.n);
-    let columns = cx.plan.panel_columns;
+    let columns = cx.plan.panels.columns;
     let panels = cx.parts(n, columns);
     work.items = cx.b.ins().imul(work.items, panels);
     work.only_if(cx, &pack.out.k);
@@ -42,11 +43,11 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
     let Some((k_last, k_outer)) = pack.k.split_last() else {
         return cx.refuse("a packed weight has no axis of the contraction");
     };
-    let width = cx.plan.panel_columns as i64;
+    let width = (cx.plan.panels.columns * pack.out.interleave) as i64;
     let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
     let source = Source { pack, dtype_bytes, width };
-    let n = cx.size(&pack.out.n);
-    let k = cx.size(&pack.out.k);
+    let n = cx.product(&pack.n);
+    let k = cx.product(&pack.k);
     let panels = cx.parts(n, width as u64);
     let (_, columns) = cx.slot(8 * width as usize);
     let out = cx.base(pack.out.buffer);

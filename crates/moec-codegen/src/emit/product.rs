@@ -45,8 +45,9 @@ const GROUP: usize = 2;
 const TOKEN: usize = 3;
 const PAIR: usize = 4;
 
-/// The tiles of each element type, for 1, 2, .. rows, callable from the function at hand.
-pub(super) type Tiles = BTreeMap<DType, Vec<FuncRef>>;
+/// The tiles for each element type of rows and of panels, for 1, 2, .. rows, callable from the function at
+/// hand.
+pub(super) type Tiles = BTreeMap<(DType, DType), Vec<FuncRef>>;
 
 /// How items are cut.
 struct Cut {
@@ -64,12 +65,12 @@ struct Cut {
 fn cut(cx: &mut Cx<'_, '_>, product: &Product) -> Cut {
     let weight = &product.weights[0];
     let n = cx.size(&weight.n);
-    let panels = cx.parts(n, cx.plan.panel_columns);
+    let panels = cx.parts(n, cx.plan.panels.columns);
     let bytes: u64 = product.weights.iter().map(|w| cx.dtype(w.buffer).bytes() as u64).sum();
     let k = cx.size(&weight.k);
     let one = cx.int(1);
     let k = cx.b.ins().umax(k, one);
-    let panel_bytes = cx.b.ins().imul_imm_u(k, (bytes * cx.plan.panel_columns) as i64);
+    let panel_bytes = cx.b.ins().imul_imm_u(k, (bytes * cx.plan.panels.columns) as i64);
     let budget = cx.int(BLOCK_BYTES);
     let fitting = cx.b.ins().udiv(budget, panel_bytes);
     let fair = cx.parts(panels, LEAST_BLOCKS);
@@ -201,13 +202,10 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
         cx.refuse("a product without weights");
         return None;
     };
-    if cx.dtype(product.lhs.buffer) != DType::F32 {
-        cx.refuse("the left operand of a product is not f32");
-        return None;
-    }
-    let elements = product.weights.iter().map(|weight| cx.dtype(weight.buffer));
-    let Some(of_weights) = elements.map(|dtype| tiles.get(&dtype)).collect::<Option<Vec<_>>>() else {
-        cx.refuse("no tile for the element type of a weight");
+    let elements =
+        product.weights.iter().map(|weight| (cx.dtype(product.lhs.buffer), cx.dtype(weight.buffer)));
+    let Some(of_weights) = elements.map(|pair| tiles.get(&pair)).collect::<Option<Vec<_>>>() else {
+        cx.refuse("no tile for the element types of a product");
         return None;
     };
     let height = of_weights.iter().map(|tiles| tiles.len()).min().unwrap_or(0);
@@ -222,7 +220,7 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
         .collect();
     let signature = cx.b.func.dfg.ext_funcs[of_weights[0][0]].signature;
     let n = cx.size(&first.n);
-    let columns = cx.plan.panel_columns as i64;
+    let columns = cx.plan.panels.columns as i64;
     Some(Shared { product, program, weights, columns, n, cut: cut(cx, product), rows, height, signature })
 }
 
@@ -238,7 +236,7 @@ fn prepare_weight(
         let address = cx.b.ins().func_addr(I64, tile);
         cx.store(address, addresses, 8 * m as i32);
     }
-    let columns = cx.plan.panel_columns as i64;
+    let columns = cx.plan.panels.columns as i64;
     let (_, sums) = cx.slot(4 * columns as usize * tiles.len());
     let (_, args) = cx.slot(size_of::<TileArgs>());
     let stride = cx.int(4 * columns);
@@ -258,8 +256,9 @@ fn prepare_weight(
 /// Writes the addresses of rows `row..row + m` of the left operand.
 fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value, m: Value) {
     let Lhs { buffer, offset, group_stride, row_stride, row: by } = &shared.product.lhs;
+    let dtype = cx.dtype(*buffer);
     let start = cx.start(*buffer, offset);
-    let start = cx.stepped(start, group, group_stride, DType::F32);
+    let start = cx.stepped(start, group, group_stride, dtype);
     let routing = routing(shared.product);
     let zero = cx.int(0);
     cx.each(zero, m, |cx, i| {
@@ -271,7 +270,7 @@ fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value,
             }
             _ => at,
         };
-        let address = cx.stepped(start, at, row_stride, DType::F32);
+        let address = cx.stepped(start, at, row_stride, dtype);
         let entry = cx.element(shared.rows, i, 8);
         cx.store(address, entry, 0);
     });

@@ -11,10 +11,14 @@
 //!   other, each product and sum rounded once together where the target has FMA
 //!   ([`Target::fma`](crate::Target::fma)), one after the other where it has not. So a row's result
 //!   has the same bits in every tile of a target, whatever its height and whatever its family.
-//! - **Edges.** Reads exactly `depth` floats of each row and `depth * columns` elements of the
+//! - **Edges.** Reads exactly `depth` elements of each row and `depth * columns` elements of the
 //!   panel, writes exactly `columns` floats of each of the `m` output rows. `depth` may be 0.
 //! - **Packing.** A panel is `[depth][columns]` elements, aligned to [`PANEL_ALIGNMENT`] bytes for
 //!   speed. Matrix columns beyond the last are packed as zeros; whoever reads `out` ignores them.
+//! - **Pair products.** Where rows are bf16, so is the panel, which is `[depth / 2][columns][2]`, and
+//!   `depth` is even. A sum then takes two products at a time, in ascending order of pairs, as the
+//!   instruction defines it: subnormal numbers count as zero, and sums round to the nearest. Heights
+//!   agree bit by bit here too; no other family has such tiles.
 //!
 //! A target has one family ([`Target::tiles`](crate::Target::tiles)): [`TileFamily::tiles`] lists
 //! its tiles, [`TileSpec::define`] compiles one into a module. `clif` emits the portable family,
@@ -36,9 +40,9 @@ pub const PANEL_ALIGNMENT: usize = 64;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct TileArgs {
-    /// `m` pointers to the rows of the left operand, `depth` f32 each. Rows may lie anywhere and may
-    /// be the same: gathered rows are read in place.
-    pub rows: *const *const f32,
+    /// `m` pointers to the rows of the left operand, `depth` elements of the tile's row type each. Rows
+    /// may lie anywhere and may be the same: gathered rows are read in place.
+    pub rows: *const *const u8,
     /// The packed panel, `[depth][columns]` of the tile's element type.
     pub panel: *const u8,
     /// Length of the sums.
@@ -58,11 +62,14 @@ pub enum TileFamily {
     Avx2,
     /// Machine code for x86-64 with AVX-512F.
     Avx512,
+    /// The same, and pair products of AVX512-BF16.
+    Avx512Bf16,
 }
 
 impl TileFamily {
     /// Every family.
-    pub const ALL: [TileFamily; 3] = [TileFamily::Clif, TileFamily::Avx2, TileFamily::Avx512];
+    pub const ALL: [TileFamily; 4] =
+        [TileFamily::Clif, TileFamily::Avx2, TileFamily::Avx512, TileFamily::Avx512Bf16];
 
     /// The name that begins the names of its tiles.
     pub fn name(self) -> &'static str {
@@ -70,6 +77,7 @@ impl TileFamily {
             TileFamily::Clif => "clif",
             TileFamily::Avx2 => "avx2",
             TileFamily::Avx512 => "avx512",
+            TileFamily::Avx512Bf16 => "avx512bf16",
         }
     }
 
@@ -77,7 +85,7 @@ impl TileFamily {
     pub fn columns(self) -> usize {
         match self {
             TileFamily::Clif | TileFamily::Avx2 => 16,
-            TileFamily::Avx512 => 32,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 32,
         }
     }
 
@@ -85,20 +93,32 @@ impl TileFamily {
     pub fn tallest(self) -> usize {
         match self {
             TileFamily::Clif | TileFamily::Avx2 => 6,
-            TileFamily::Avx512 => 8,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 8,
         }
     }
 
-    /// The tile of that panel element and height, if there is one.
-    pub fn tile(self, element: DType, rows: usize) -> Option<TileSpec> {
-        let floats = matches!(element, DType::F32 | DType::Bf16 | DType::F16);
-        (floats && (1..=self.tallest()).contains(&rows)).then_some(TileSpec { family: self, element, rows })
+    /// Elements of one column that lie side by side in a panel for rows of that element type; none if
+    /// there are no such tiles.
+    pub fn interleave(self, row: DType, element: DType) -> Option<usize> {
+        match (row, element) {
+            (DType::F32, DType::F32 | DType::Bf16 | DType::F16) => Some(1),
+            (DType::Bf16, DType::Bf16) if self == TileFamily::Avx512Bf16 => Some(2),
+            _ => None,
+        }
     }
 
-    /// The tiles of all heights for that panel element, ascending; none for elements that are no
-    /// floats.
-    pub fn tiles(self, element: DType) -> impl Iterator<Item = TileSpec> {
-        (1..=self.tallest()).filter_map(move |rows| self.tile(element, rows))
+    /// The tile for rows and panels of those element types and that height, if there is one.
+    pub fn tile(self, row: DType, element: DType, rows: usize) -> Option<TileSpec> {
+        let interleave = self.interleave(row, element)?;
+        // Only the pair products need more than AVX-512F.
+        let family =
+            if self == TileFamily::Avx512Bf16 && interleave == 1 { TileFamily::Avx512 } else { self };
+        (1..=self.tallest()).contains(&rows).then_some(TileSpec { family, row, element, rows })
+    }
+
+    /// The tiles of all heights for those element types, ascending; none where there is no such tile.
+    pub fn tiles(self, row: DType, element: DType) -> impl Iterator<Item = TileSpec> {
+        (1..=self.tallest()).filter_map(move |rows| self.tile(row, element, rows))
     }
 }
 
@@ -106,6 +126,7 @@ impl TileFamily {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TileSpec {
     family: TileFamily,
+    row: DType,
     element: DType,
     rows: usize,
 }
@@ -116,7 +137,12 @@ impl TileSpec {
         self.family
     }
 
-    /// Element type of the panel; widened exactly to f32.
+    /// Element type of the rows.
+    pub fn row(&self) -> DType {
+        self.row
+    }
+
+    /// Element type of the panel; widened exactly to f32 where rows are f32.
     pub fn element(&self) -> DType {
         self.element
     }
@@ -162,7 +188,7 @@ impl TileSpec {
                     Ok(())
                 })?;
             }
-            TileFamily::Avx2 | TileFamily::Avx512 => {
+            TileFamily::Avx2 | TileFamily::Avx512 | TileFamily::Avx512Bf16 => {
                 let code = wide::assemble(self).map_err(|error| CodegenError::Function {
                     function: self.name(),
                     reason: error.to_string(),

@@ -19,12 +19,16 @@
 //! 2 registers for `b`, one for `a[r][k]`, 15 of 16. A panel is always one sweep, so that it streams
 //! from memory once, in order, for any number of rows.
 //!
+//! **Pairs.** Where rows are bf16, one round takes two `k`: `a[r][k], a[r][k + 1]` are broadcast
+//! together, a register of the panel holds the pairs of 16 columns, and one instruction adds both
+//! products to each sum.
+//!
 //! **Widening** is exact: bf16 by zero extension and a shift to the upper half, f16 by conversion.
 //!
 //! **Calls.** The System V convention: the argument in `rdi`, `rbx`, `rbp` and `r12` to `r15` kept.
 //! Changes other general registers and any vector register, whose upper halves are zero on
 //! return, so that neighbours with 128-bit instructions do not wait for them. The row pointers and
-//! the panel's are registers; `rax` counts the bytes of a row from `-4 * depth` up to 0 past the
+//! the panel's are registers; `rax` counts the bytes of a row from minus its size up to 0 past the
 //! rows' ends. No stack but the saved registers, no constants, no calls: the bytes run anywhere.
 
 use std::mem::offset_of;
@@ -38,7 +42,7 @@ use super::{TileArgs, TileFamily, TileSpec};
 /// Alignment of a tile's first byte.
 pub(super) const ALIGNMENT: u64 = 64;
 
-/// Bytes of an element of a row.
+/// Bytes of a sum, and of what one round takes from a row: an f32, or two bf16.
 const FLOAT: i32 = 4;
 
 /// The row pointers; from the seventh on they belong to the caller.
@@ -67,6 +71,8 @@ struct Vectors {
     /// An element of a row into all lanes.
     broadcast: Code,
     fma: Code,
+    /// Two products of bf16, added to a sum.
+    pairs: Option<Code>,
     /// Whether `fma` can broadcast its last operand from memory.
     embedded: bool,
 }
@@ -83,6 +89,7 @@ const AVX2: Vectors = Vectors {
     convert_f16: Code::VEX_Vcvtph2ps_ymm_xmmm128,
     broadcast: Code::VEX_Vbroadcastss_ymm_m32,
     fma: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+    pairs: None,
     embedded: false,
 };
 
@@ -98,6 +105,7 @@ const AVX512: Vectors = Vectors {
     convert_f16: Code::EVEX_Vcvtph2ps_zmm_k1z_ymmm256_sae,
     broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     fma: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+    pairs: Some(Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32),
     embedded: true,
 };
 
@@ -121,10 +129,14 @@ impl TileCode {
 /// The assembler's, for a description with an instruction that does not exist.
 pub(super) fn assemble(tile: &TileSpec) -> Result<TileCode, IcedError> {
     let vectors = match tile.family {
-        TileFamily::Avx512 => &AVX512,
+        TileFamily::Avx512 | TileFamily::Avx512Bf16 => &AVX512,
         TileFamily::Clif | TileFamily::Avx2 => &AVX2,
     };
-    let mut assembler = TileAssembler { asm: CodeAssembler::new(64)?, vectors, tile };
+    let product = match (tile.row, vectors.pairs) {
+        (DType::Bf16, Some(pairs)) => pairs,
+        _ => vectors.fma,
+    };
+    let mut assembler = TileAssembler { asm: CodeAssembler::new(64)?, vectors, product, tile };
     assembler.body()?;
     let bytes = assembler.asm.assemble(0)?;
     Ok(TileCode { bytes, instructions: assembler.asm.take_instructions() })
@@ -133,6 +145,8 @@ pub(super) fn assemble(tile: &TileSpec) -> Result<TileCode, IcedError> {
 struct TileAssembler<'t> {
     asm: CodeAssembler,
     vectors: &'t Vectors,
+    /// What adds to a sum.
+    product: Code,
     tile: &'t TileSpec,
 }
 
@@ -148,7 +162,7 @@ impl TileAssembler<'_> {
             self.asm.mov(row, AT + 8 * r)?;
         }
         self.asm.mov(AT, ARGS + offset_of!(TileArgs, depth))?;
-        self.asm.shl(AT, 2)?;
+        self.asm.shl(AT, self.tile.row.bytes().ilog2())?;
         for &row in rows {
             self.asm.add(row, AT)?;
         }
@@ -184,7 +198,7 @@ impl TileAssembler<'_> {
         self.asm.set_label(&mut done)
     }
 
-    /// One `k`, `step` steps from where the registers point.
+    /// One `k`, or one pair of them, `step` steps from where the registers point.
     fn step(&mut self, step: i32) -> Result<(), IcedError> {
         let sums = self.sums();
         let across = self.across();
@@ -206,29 +220,29 @@ impl TileAssembler<'_> {
             }
             for v in 0..across {
                 let (sum, b) = (self.vector(r * across + v), self.vector(sums + v));
-                let fma = self.vectors.fma;
                 self.asm.add_instruction(if self.vectors.embedded {
-                    Instruction::with3(fma, sum, b, a)?
+                    Instruction::with3(self.product, sum, b, a)?
                 } else {
-                    Instruction::with3(fma, sum, b, kept)?
+                    Instruction::with3(self.product, sum, b, kept)?
                 })?;
             }
         }
         Ok(())
     }
 
-    /// Vector `v` of a row of the panel as f32.
+    /// Vector `v` of a row of the panel, as f32 or as pairs.
     fn load_columns(&mut self, to: Register, v: usize, step: i32) -> Result<(), IcedError> {
-        let bytes = (v * self.vectors.lanes * self.tile.element.bytes()) as i64;
+        let bytes = i64::from(self.panel_row()) * v as i64 / self.across() as i64;
         let from = i64::from(step * self.panel_row()) + bytes;
         let from = MemoryOperand::with_base_displ_size(PANEL.into(), from, 1);
+        let widened = self.tile.element == DType::Bf16 && self.tile.row == DType::F32;
         let code = match self.tile.element {
-            DType::Bf16 => self.vectors.extend,
+            DType::Bf16 if widened => self.vectors.extend,
             DType::F16 => self.vectors.convert_f16,
             _ => self.vectors.load,
         };
         self.asm.add_instruction(Instruction::with2(code, to, from)?)?;
-        if self.tile.element == DType::Bf16 {
+        if widened {
             self.asm.add_instruction(Instruction::with3(self.vectors.shift_left, to, to, 16)?)?;
         }
         Ok(())
@@ -267,9 +281,10 @@ impl TileAssembler<'_> {
         (48 / self.sums()).clamp(2, 8) as i32
     }
 
-    /// Bytes of one row of the panel.
+    /// Bytes of the panel that one step reads.
     fn panel_row(&self) -> i32 {
-        (self.tile.family.columns() * self.tile.element.bytes()) as i32
+        let steps_of_k = FLOAT as usize / self.tile.row.bytes();
+        (self.tile.family.columns() * self.tile.element.bytes() * steps_of_k) as i32
     }
 
     /// Vector register number `n`.

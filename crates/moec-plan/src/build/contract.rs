@@ -42,6 +42,7 @@ pub(super) struct Copy {
     phase: Phase,
     value: ValueId,
     axes: Vec<usize>,
+    row: DType,
     view: View,
 }
 
@@ -92,8 +93,9 @@ impl Planner<'_> {
         });
         let phase = self.phase(id);
         let order = [letters.groups.as_slice(), &letters.rows, &letters.sum];
-        let lhs = self.left(phase, &left, order)?;
-        let (weight, dtype) = self.packed(id, &right, &letters)?;
+        let row = self.row_type(&left, &right, &letters);
+        let lhs = self.left(phase, &left, order, row)?;
+        let (weight, dtype) = self.packed(id, &right, &letters, row)?;
         let sizes = |list: &[u8]| self.size_of(&left, list);
         let groups = Groups::Batch { count: sizes(&letters.groups)?, rows: sizes(&letters.rows)? };
         let roles = roles.collect();
@@ -120,10 +122,11 @@ impl Planner<'_> {
         if !whole || letters.columns.is_empty() {
             return self.sum_of_products_by_expert(id, &spec, &routing, left, right);
         }
-        let (weight, dtype) = self.packed(id, &right, &letters)?;
-        let lhs = match self.gathered_left(node.args[1], &routing, letters.sum.len())? {
+        let row_type = self.row_type(&left, &right, &letters);
+        let (weight, dtype) = self.packed(id, &right, &letters, row_type)?;
+        let lhs = match self.gathered_left(node.args[1], &routing, letters.sum.len(), row_type)? {
             Some(lhs) => lhs,
-            None => self.left(self.phase(id), &left, [&[], row, &letters.sum])?,
+            None => self.left(self.phase(id), &left, [&[], row, &letters.sum], row_type)?,
         };
         let roles = spec.out.iter().map(|l| if row.contains(l) { Role::Row } else { Role::Column }).collect();
         let groups = Groups::Routed(routing);
@@ -137,6 +140,7 @@ impl Planner<'_> {
         value: ValueId,
         routing: &crate::RoutingBuffers,
         summed: usize,
+        row: DType,
     ) -> Result<Option<Lhs>, PlanError> {
         let node = self.module.node(value);
         if node.op != Op::TakeRows || !matches!(self.held[value.index()], Held::Lazy) {
@@ -147,7 +151,7 @@ impl Planner<'_> {
         }
         let letters: Vec<u8> = (0..=summed as u8).collect();
         let operand = Operand { value: node.args[1], letters: letters.clone() };
-        let lhs = self.left(self.phase(value), &operand, [&[], &letters[..1], &letters[1..]])?;
+        let lhs = self.left(self.phase(value), &operand, [&[], &letters[..1], &letters[1..]], row)?;
         Ok(Some(Lhs { row: RowIndex::Token, ..lhs }))
     }
 
@@ -162,50 +166,78 @@ impl Planner<'_> {
         letters.iter().filter_map(place).map(|axis| shape[axis].clone()).collect()
     }
 
-    /// The left operand as `f32` groups of rows, contiguous along the sum: as it lies, or copied.
-    fn left(&mut self, phase: Phase, operand: &Operand, order: [&[u8]; 3]) -> Result<Lhs, PlanError> {
+    /// The element type in which tiles read the left operand: bf16 where both operands are, the target
+    /// multiplies pairs, and the sum is made of pairs; else `f32`.
+    fn row_type(&self, left: &Operand, right: &Operand, letters: &Letters) -> DType {
+        let bf16 = |operand: &Operand| self.module.node(operand.value).tensor().dtype == DType::Bf16;
+        let innermost = letters.sum.last().map_or(Vec::new(), |letter| self.sizes(left, &[*letter]));
+        let even = innermost.iter().any(|size| size.as_const().is_some_and(|n| n.is_multiple_of(2)));
+        if self.panels.pairs && bf16(left) && bf16(right) && even { DType::Bf16 } else { DType::F32 }
+    }
+
+    /// The left operand as groups of rows of element type `row`, contiguous along the sum: as it lies,
+    /// or copied.
+    fn left(
+        &mut self,
+        phase: Phase,
+        operand: &Operand,
+        order: [&[u8]; 3],
+        row: DType,
+    ) -> Result<Lhs, PlanError> {
         let value = operand.value;
         let axes: Vec<usize> =
             order.concat().iter().filter_map(|l| operand.letters.iter().position(|o| o == l)).collect();
-        let wide = self.module.node(value).tensor().dtype == DType::F32;
-        if wide {
+        if self.module.node(value).tensor().dtype == row {
             let view = self.store(value)?;
             if let Some(lhs) = left_view(&view.permuted(&axes), order)? {
                 return Ok(lhs);
             }
         }
-        let copy = self.copied_rows(phase, value, &axes)?;
+        let copy = self.copied_rows(phase, value, &axes, row)?;
         left_view(&copy, order)?.ok_or_else(|| PlanError::Broken("a copied operand is askew".into()))
     }
 
-    /// A value as `f32` with its axes in the order `axes`, row-major, copied once for all products.
-    fn copied_rows(&mut self, phase: Phase, value: ValueId, axes: &[usize]) -> Result<View, PlanError> {
-        let known = |copy: &&Copy| copy.phase == phase && copy.value == value && copy.axes == axes;
+    /// A value as elements of type `row` with its axes in the order `axes`, row-major, copied once for
+    /// all products.
+    fn copied_rows(
+        &mut self,
+        phase: Phase,
+        value: ValueId,
+        axes: &[usize],
+        row: DType,
+    ) -> Result<View, PlanError> {
+        let known =
+            |copy: &&Copy| (copy.phase, copy.value, copy.row) == (phase, value, row) && copy.axes == axes;
         if let Some(copy) = self.copies.iter().find(known) {
             return Ok(copy.view.clone());
         }
         self.settle(value, phase)?;
         let shape: Vec<Dim> = axes.iter().map(|&axis| self.shape(value)[axis].clone()).collect();
-        let view = self.scratch(format!("v{}_rows", value.0), DType::F32, &shape)?;
+        let view = self.scratch(format!("v{}_rows", value.0), row, &shape)?;
         let mut coords = vec![Coord::default(); axes.len()];
         for (kernel_axis, &axis) in axes.iter().enumerate() {
             coords[axis] = Coord::axis(kernel_axis);
         }
         let mut emitter = Emitter::new(self);
-        let result = emitter.wide(value, &coords)?;
+        let result = match row {
+            DType::Bf16 => emitter.at(value, &coords)?,
+            _ => emitter.wide(value, &coords)?,
+        };
         let scalars = emitter.scalars;
         let map = Map { shape, scalars, value: result, out: view.store() };
         self.step(phase, value, Kernel::Map(map));
-        self.copies.push(Copy { phase, value, axes: axes.to_vec(), view: view.clone() });
+        self.copies.push(Copy { phase, value, axes: axes.to_vec(), row, view: view.clone() });
         Ok(view)
     }
 
-    /// The right operand in panels, packed as early as it is known; and its element type.
+    /// The right operand in panels for rows of element type `row`, packed as early as it is known; and
+    /// its element type.
     fn packed(
         &mut self,
         id: ValueId,
         operand: &Operand,
         letters: &Letters,
+        row: DType,
     ) -> Result<(PackedWeight, DType), PlanError> {
         let view = match self.unwidened(operand.value)? {
             Some(view) => view,
@@ -215,17 +247,25 @@ impl Planner<'_> {
         let axis = |l: &u8| operand.letters.iter().position(|o| o == l);
         let parts = [&letters.groups, &letters.columns, &letters.sum];
         let axes: Vec<usize> = parts.iter().flat_map(|part| part.iter().filter_map(axis)).collect();
-        let source = view.permuted(&axes).load(&Coord::axes(axes.len()))?;
-        let [groups, n, k] = parts.map(|part| self.sizes(operand, part));
+        let mut view = view.permuted(&axes);
+        let [groups, mut n, mut k] = parts.map(|part| self.sizes(operand, part));
+        let [count, columns, depth] = [&groups, &n, &k].map(Dim::product);
+        let (count, columns, depth) = (count?, columns?, depth?);
+        let interleave = if row == DType::Bf16 { 2 } else { 1 };
+        if let Some(depth) = k.last_mut().filter(|_| interleave > 1) {
+            view = view.side_by_side(groups.len() + n.len(), interleave)?;
+            n.push(Dim::constant(interleave));
+            *depth = view.shape[view.shape.len() - 1].clone();
+        }
+        let source = view.load(&Coord::axes(view.shape.len()))?;
         let phase = self.phase(operand.value);
         let same = |pack: &Pack| pack.source == source && pack.groups == groups && pack.n == n && pack.k == k;
         if let Some((_, pack)) = self.packs.iter().find(|(at, pack)| *at == phase && same(pack)) {
             return Ok((pack.out.clone(), dtype));
         }
-        let (count, columns, depth) = (Dim::product(&groups)?, Dim::product(&n)?, Dim::product(&k)?);
         let elements = self.panel_elements(&count, &columns, &depth)?;
         let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, elements, Place::Kept);
-        let out = PackedWeight { buffer, groups: count, n: columns, k: depth };
+        let out = PackedWeight { buffer, groups: count, n: columns, k: depth, interleave };
         let pack = Pack { groups, n, k, source, out: out.clone() };
         self.packs.push((phase, pack.clone()));
         self.step(phase, id, Kernel::Pack(pack));
@@ -234,14 +274,14 @@ impl Planner<'_> {
 
     /// `groups * ceil(n / columns) * columns * k`.
     fn panel_elements(&self, groups: &Dim, n: &Dim, k: &Dim) -> Result<DimExpr, PlanError> {
-        let columns = Dim::constant(self.columns);
+        let columns = Dim::constant(self.panels.columns);
         let rest = Dim::product([groups, k, &columns])?;
         if let Some(n) = n.as_const() {
-            return Ok(DimExpr::Dim(rest.times(&Dim::constant(n.div_ceil(self.columns)))?));
+            return Ok(DimExpr::Dim(rest.times(&Dim::constant(n.div_ceil(self.panels.columns)))?));
         }
         let number = |n: u64| Box::new(DimExpr::Number(Number::new(n as f64)));
-        let padded = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), number(self.columns - 1));
-        let panels = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(padded), number(self.columns))));
+        let padded = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), number(self.panels.columns - 1));
+        let panels = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(padded), number(self.panels.columns))));
         Ok(DimExpr::Mul(Box::new(DimExpr::Dim(rest)), Box::new(panels)))
     }
 

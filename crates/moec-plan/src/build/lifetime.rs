@@ -22,7 +22,7 @@ impl Planner<'_> {
                 .iter()
                 .map(|output| (output.name.clone(), module.node(output.value).tensor().clone()))
                 .collect(),
-            panel_columns: self.columns,
+            panels: self.panels,
             buffers: self.buffers,
             load: self.load,
             run: self.run,

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, ValueId};
 
-use crate::{Buffer, BufferId, Kernel, Pack, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
+use crate::{Buffer, BufferId, Kernel, Pack, Panels, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
 
 use contract::{Contraction, Copy};
 use dispatch::Choice;
@@ -30,9 +30,9 @@ use survey::Survey;
 use view::View;
 
 /// Plans an optimised and instantiated module: only symbols that get their value at run time are
-/// left. `panel_columns` is the width of the panels in which the target's tiles read weights.
-pub fn plan(module: &Module, panel_columns: u64) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(module, panel_columns)?;
+/// left. `panels` are those that the target's tiles read.
+pub fn plan(module: &Module, panels: Panels) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(module, panels)?;
     for (id, node) in module.iter() {
         if planner.survey.live[id.index()] {
             planner.visit(id, node)?;
@@ -82,7 +82,7 @@ struct Planner<'m> {
     module: &'m Module,
     survey: Survey,
     held: Vec<Held>,
-    columns: u64,
+    panels: Panels,
     buffers: Vec<Buffer>,
     load: Vec<Step>,
     run: Vec<Step>,
@@ -97,12 +97,12 @@ struct Planner<'m> {
 }
 
 impl<'m> Planner<'m> {
-    fn new(module: &'m Module, columns: u64) -> Result<Planner<'m>, PlanError> {
+    fn new(module: &'m Module, panels: Panels) -> Result<Planner<'m>, PlanError> {
         let mut planner = Planner {
             module,
             survey: Survey::new(module),
             held: vec![Held::Nothing; module.nodes.len()],
-            columns: columns.max(1),
+            panels: Panels { columns: panels.columns.max(1), ..panels },
             buffers: Vec::new(),
             load: Vec::new(),
             run: Vec::new(),

@@ -76,6 +76,17 @@ impl View {
         Ok(view)
     }
 
+    /// The last axis, of known size, in groups of `count` neighbours: their position becomes axis `at`.
+    pub(super) fn side_by_side(mut self, at: usize, count: u64) -> Result<View, IrError> {
+        let axis = self.shape.len() - 1;
+        let stride = self.strides[axis].clone();
+        self.strides[axis] = stride.times(&Dim::constant(count))?;
+        self.shape[axis] = Dim::constant(self.shape[axis].as_const().unwrap_or_default() / count);
+        self.shape.insert(at, Dim::constant(count));
+        self.strides.insert(at, stride);
+        Ok(self)
+    }
+
     /// The same elements in row-major order in another shape, if strides can say so.
     pub(super) fn reshaped(&self, shape: &[Dim]) -> Result<Option<View>, IrError> {
         let mut view = View { shape: shape.to_vec(), ..self.clone() };

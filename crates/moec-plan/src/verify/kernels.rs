@@ -73,13 +73,20 @@ impl Checker<'_> {
     fn product(&self, k: &Product) -> Checked {
         // Row, column, group, token, pair.
         self.scalars(&k.scalars, 5, k.weights.len())?;
-        one_of(self.plan.buffer(k.lhs.buffer).dtype, &[DType::F32])?;
+        let row = self.plan.buffer(k.lhs.buffer).dtype;
+        one_of(row, &[DType::F32, DType::Bf16])?;
         let Some(first) = k.weights.first() else { return Err("a product without weights".into()) };
         for weight in &k.weights {
             if (&weight.groups, &weight.n, &weight.k) != (&first.groups, &first.n, &first.k) {
                 return Err("weights of two shapes".into());
             }
             one_of(self.plan.buffer(weight.buffer).dtype, &[self.plan.buffer(first.buffer).dtype])?;
+            if row == DType::Bf16 {
+                one_of(self.plan.buffer(weight.buffer).dtype, &[row])?;
+            }
+            if (row == DType::Bf16) != (weight.interleave == 2 && self.plan.panels.pairs) {
+                return Err(format!("rows of {row}, elements by {}", weight.interleave));
+            }
         }
         self.stored(&k.out, 3, self.dtype(&k.scalars, k.value)?)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use moec_interp::{Tensor, generate};
 use moec_ir::{DType, Module, Sizes, print, read};
-use moec_plan::Plan;
+use moec_plan::{Panels, Plan};
 
 use crate::evaluator::evaluate;
 
@@ -27,11 +27,11 @@ pub(crate) fn close(found: &Tensor, wanted: &Tensor) -> Result<(), String> {
 #[track_caller]
 pub(crate) fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, Tensor>) {
     let module = module.instantiate(&Sizes::new()).unwrap();
-    for (columns, tokens) in [(16, 5), (4, 1), (8, 0)] {
+    for (columns, pairs, tokens) in [(16, false, 5), (4, true, 1), (4, true, 5), (8, false, 0)] {
         let sizes: Sizes = [("T".into(), tokens)].into();
         let given = given(&sizes);
         let wanted = moec_interp::run(&module, &sizes, &given).unwrap();
-        let plan = moec_plan::plan(&module, columns);
+        let plan = moec_plan::plan(&module, Panels { columns, pairs });
         let plan = plan.unwrap_or_else(|error| panic!("{error}\n{}", print(&module)));
         let found =
             evaluate(&plan, &sizes, &given).unwrap_or_else(|_| panic!("a fault in\n{}", print(&module)));
@@ -48,7 +48,8 @@ pub(crate) fn check(module: &Module, given: impl Fn(&Sizes) -> BTreeMap<String, 
 pub(crate) fn check_text(body: &str) -> Plan {
     let module = read(&format!("module test {{\n    dim T\n{body}\n}}\n")).unwrap();
     check(&module, |sizes| generate::inputs(&module, sizes, 7).unwrap());
-    moec_plan::plan(&module.instantiate(&Sizes::new()).unwrap(), 16).unwrap()
+    moec_plan::plan(&module.instantiate(&Sizes::new()).unwrap(), Panels { columns: 16, pairs: false })
+        .unwrap()
 }
 
 /// The kinds of the run steps.
@@ -63,6 +64,6 @@ pub(crate) fn check_fault(body: &str, tokens: u64) {
     let sizes: Sizes = [("T".into(), tokens)].into();
     let given = generate::inputs(&module, &sizes, 7).unwrap();
     assert!(moec_interp::run(&module, &sizes, &given).is_err());
-    let plan = moec_plan::plan(&module, 16).unwrap();
+    let plan = moec_plan::plan(&module, Panels { columns: 16, pairs: false }).unwrap();
     assert!(evaluate(&plan, &sizes, &given).is_err());
 }

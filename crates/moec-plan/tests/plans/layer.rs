@@ -2,7 +2,7 @@
 
 use moec_interp::generate;
 use moec_ir::{Sizes, read};
-use moec_plan::{Kernel, ProductRows, RowIndex};
+use moec_plan::{Kernel, Panels, ProductRows, RowIndex};
 
 use crate::check::{check, kinds};
 
@@ -36,7 +36,7 @@ const LAYER: &str = r#"module layer {
 #[test]
 fn a_dispatched_layer_is_nine_steps() {
     let module = read(LAYER).unwrap();
-    let plan = moec_plan::plan(&module, 16).unwrap();
+    let plan = moec_plan::plan(&module, Panels { columns: 16, pairs: false }).unwrap();
     assert_eq!(
         kinds(&plan),
         ["product", "row", "row", "reduce", "group", "product", "map", "product", "reduce"]

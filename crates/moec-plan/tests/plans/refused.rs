@@ -1,7 +1,7 @@
 //! Plans that break a guarantee are refused.
 
 use moec_ir::{DType, Dim, Sizes, read};
-use moec_plan::{BufferId, Kernel, Map, Place, Plan, PlanError, Scalar, Step, verify};
+use moec_plan::{BufferId, Kernel, Map, Panels, Place, Plan, PlanError, Scalar, Step, verify};
 
 fn good() -> Plan {
     let text = r#"module test {
@@ -14,7 +14,11 @@ fn good() -> Plan {
         %5 = gather %4, %1 {along = [-1], axis = 0} : f32[4, 24]
         output "y" = %5
     }"#;
-    moec_plan::plan(&read(text).unwrap().instantiate(&Sizes::new()).unwrap(), 16).unwrap()
+    moec_plan::plan(
+        &read(text).unwrap().instantiate(&Sizes::new()).unwrap(),
+        Panels { columns: 16, pairs: false },
+    )
+    .unwrap()
 }
 
 #[track_caller]

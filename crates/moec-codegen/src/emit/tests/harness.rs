@@ -44,7 +44,7 @@ impl Builder {
                 inputs: Vec::new(),
                 weights: Vec::new(),
                 outputs: Vec::new(),
-                panel_columns: target.panel_columns(),
+                panels: target.panels(),
                 buffers: Vec::new(),
                 load: Vec::new(),
                 run: Vec::new(),

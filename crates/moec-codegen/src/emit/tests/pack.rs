@@ -1,23 +1,23 @@
 //! Packing of weights.
 
 use moec_ir::{DType, Dim, DimExpr, Number};
-use moec_plan::{BufferId, Kernel, Load, Pack, PackedWeight};
+use moec_plan::{BufferId, Index, Kernel, Load, Pack, PackedWeight};
 
 use super::harness::{Builder, EDGES, at, number};
 use crate::Target;
 use crate::element_loop::targets_by_family;
 
-/// A buffer for panels of `groups` matrices of `k` rows and `n` columns.
+/// A buffer for panels of `groups` matrices of `k` rows and `n` columns, for rows of `f32`.
 pub(super) fn panels(builder: &mut Builder, dtype: DType, groups: &Dim, n: &Dim, k: &Dim) -> PackedWeight {
     // ceil(n / columns) = floor((n + columns - 1) / columns)
-    let columns = builder.plan.panel_columns;
+    let columns = builder.plan.panels.columns;
     let literal = |x: f64| Box::new(DimExpr::Number(Number::new(x)));
     let up = DimExpr::Add(Box::new(DimExpr::Dim(n.clone())), literal((columns - 1) as f64));
     let count = DimExpr::Floor(Box::new(DimExpr::Div(Box::new(up), literal(columns as f64))));
     let rest = Dim::product([groups, k, &number(columns)]).unwrap();
     let elements = DimExpr::Mul(Box::new(count), Box::new(DimExpr::Dim(rest)));
     let buffer = builder.sized_buffer("panels", dtype, elements);
-    PackedWeight { buffer, groups: groups.clone(), n: n.clone(), k: k.clone() }
+    PackedWeight { buffer, groups: groups.clone(), n: n.clone(), k: k.clone(), interleave: 1 }
 }
 
 /// How a source of shape `[g, n, k]` lies in memory.
@@ -53,6 +53,29 @@ fn layouts_on(target: &Target, layout: Layout) {
                 builder.step("pack", Kernel::Pack(kernel));
                 builder.check();
             }
+        }
+    }
+}
+
+/// Pairs of neighbours along `k`, as the planner describes them: an axis of two behind the columns.
+#[test]
+fn side_by_side() {
+    for layout in LAYOUTS {
+        for (n, half) in [(1, 1), (5, 3), (32, 64), (35, 70)] {
+            let mut builder = Builder::new();
+            let (n, k) = (builder.dim("N", n), number(2 * half));
+            let g = number(2);
+            let shape = [g.clone(), n.clone(), k.clone()];
+            let x = builder.buffer("x", DType::Bf16, &shape);
+            let out = PackedWeight { interleave: 2, ..panels(&mut builder, DType::Bf16, &g, &n, &k) };
+            let mut source = layout(x, &shape);
+            let stride = source.terms.iter().find(|(index, _)| *index == Index::Axis(2)).unwrap().1.clone();
+            source.terms.retain(|(index, _)| *index != Index::Axis(2));
+            source.terms.push((Index::Axis(3), stride.times(&number(2)).unwrap()));
+            source.terms.push((Index::Axis(2), stride));
+            let kernel = Pack { groups: vec![g], n: vec![n, number(2)], k: vec![number(half)], source, out };
+            builder.step("pack", Kernel::Pack(kernel));
+            builder.check();
         }
     }
 }

@@ -9,13 +9,19 @@ use super::pack::panels;
 use crate::Target;
 use crate::element_loop::targets_by_family;
 
-/// `out[g, row, col] = sum over k of lhs[g, row, k] * w[g, k, col]`.
-fn batch(target: &Target, dtype: DType, [groups, rows, n, k]: [u64; 4]) -> Builder {
+/// `out[g, row, col] = sum over k of lhs[g, row, k] * w[g, k, col]`, rows of `f32`.
+fn batch(target: &Target, dtype: DType, sizes: [u64; 4]) -> Builder {
+    batch_of(target, DType::F32, dtype, sizes)
+}
+
+/// The same with rows of some element type.
+fn batch_of(target: &Target, row: DType, dtype: DType, [groups, rows, n, k]: [u64; 4]) -> Builder {
     let mut builder = Builder::on(target);
     let (g, m) = (builder.dim("G", groups), builder.dim("M", rows));
     let (n, k) = (builder.dim("N", n), builder.dim("K", k));
-    let lhs = builder.buffer("lhs", DType::F32, &[g.clone(), m.clone(), k.clone()]);
-    let weight = panels(&mut builder, dtype, &g, &n, &k);
+    let lhs = builder.buffer("lhs", row, &[g.clone(), m.clone(), k.clone()]);
+    let interleave = if row == DType::Bf16 { 2 } else { 1 };
+    let weight = PackedWeight { interleave, ..panels(&mut builder, dtype, &g, &n, &k) };
     let out = builder.buffer("out", DType::F32, &[g.clone(), m.clone(), n.clone()]);
     let mut e = Expr::default();
     let value = e.push(Scalar::Accumulator(0), DType::F32);
@@ -52,6 +58,19 @@ fn batches_at_the_edges() {
 }
 
 #[test]
+fn pairs_at_the_edges() {
+    for target in targets_by_family().into_iter().filter(|target| target.panels().pairs) {
+        for rows in EDGES {
+            for k in [0, 2, 4, 6, 16, 18, 64] {
+                for n in [1, 17, 32, 65] {
+                    batch_of(&target, DType::Bf16, DType::Bf16, [2, rows, n, k]).check();
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn more_rows_and_columns_than_an_item_takes() {
     for target in targets_by_family() {
         batch(&target, DType::F32, [2, 101, 300, 3]).check();
@@ -63,15 +82,17 @@ fn more_rows_and_columns_than_an_item_takes() {
 #[test]
 fn bits_do_not_depend_on_the_number_of_rows() {
     for target in targets_by_family() {
-        for dtype in [DType::F32, DType::Bf16, DType::F16] {
-            let (n, k) = (35, 77);
-            let all = batch(&target, dtype, [1, 101, n, k]);
+        let widened = [DType::F32, DType::Bf16, DType::F16].map(|dtype| (DType::F32, dtype));
+        let pairs = target.panels().pairs.then_some((DType::Bf16, DType::Bf16));
+        for (row, dtype) in widened.into_iter().chain(pairs) {
+            let (n, k) = (35, 78);
+            let all = batch_of(&target, row, dtype, [1, 101, n, k]);
             let contents = all.contents(4);
             let together = all.run_on(&contents)[2].clone();
             for first in [0usize, 47, 95, 100] {
                 for rows in 1..=13.min(101 - first) {
-                    let part = batch(&target, dtype, [1, rows as u64, n, k]);
-                    let row_bytes = 4 * k as usize;
+                    let part = batch_of(&target, row, dtype, [1, rows as u64, n, k]);
+                    let row_bytes = row.bytes() * k as usize;
                     let lhs = contents[0][first * row_bytes..(first + rows) * row_bytes].to_vec();
                     let out = vec![0; rows * 4 * n as usize];
                     let alone = part.run_on(&[lhs, contents[1].clone(), out]);
@@ -93,7 +114,7 @@ fn bits_do_not_depend_on_the_family() {
         let narrow: Vec<u8> = (0..16 * k * 2).map(|i| (i % 61) as u8).collect();
         let wide = narrow.chunks(32).flat_map(|row| {
             let mut row = row.to_vec();
-            row.resize(2 * target.panel_columns() as usize, 0);
+            row.resize(2 * target.panels().columns as usize, 0);
             row
         });
         contents[1] = wide.collect();

@@ -331,7 +331,7 @@ impl Machine<'_> {
     }
 
     fn pack(&mut self, pack: &Pack) {
-        let columns = self.plan.panel_columns as usize;
+        let columns = (self.plan.panels.columns * pack.out.interleave) as usize;
         let [groups, ns, ks] = [&pack.groups, &pack.n, &pack.k].map(|dims| points(&self.shape(dims)));
         let panels = ns.len().div_ceil(columns);
         for (g, group) in groups.iter().enumerate() {
@@ -352,7 +352,7 @@ impl Machine<'_> {
     }
 
     fn product(&mut self, product: &Product) {
-        let columns = self.plan.panel_columns as usize;
+        let columns = self.plan.panels.columns as usize;
         let (n, k) = (self.size(&product.weights[0].n), self.size(&product.weights[0].k));
         let routed = matches!(product.groups, Groups::Routed(_));
         for (row, group, token, pair) in self.product_rows(&product.groups) {
@@ -365,8 +365,10 @@ impl Machine<'_> {
                 for weight in &product.weights {
                     let panel = group * n.div_ceil(columns) + column / columns;
                     let mut sum = 0.0f32;
+                    let beside = weight.interleave as usize;
                     for i in 0..k {
-                        let w = self.get(weight.buffer, (panel * k + i) * columns + column % columns).float();
+                        let line = (panel * k + i) / beside * columns + column % columns;
+                        let w = self.get(weight.buffer, line * beside + i % beside).float();
                         let a = self.get(product.lhs.buffer, lhs + i).float();
                         sum = if self.fma { a.mul_add(w, sum) } else { a * w + sum };
                     }

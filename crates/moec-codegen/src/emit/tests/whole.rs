@@ -111,7 +111,8 @@ fn a_plan_that_breaks_a_guarantee_is_refused() {
     assert_eq!(refusal(builder), "test.run0.unknown: the dim Q is not declared");
 
     let mut builder = Builder::new();
-    builder.plan.panel_columns = 8;
-    let columns = target.panel_columns();
-    assert_eq!(refusal(builder), format!("test: panels have 8 columns, tiles {columns}"));
+    let panels = target.panels();
+    builder.plan.panels.columns = 8;
+    let found = builder.plan.panels;
+    assert_eq!(refusal(builder), format!("test: the plan has {found:?}, the target's tiles {panels:?}"));
 }

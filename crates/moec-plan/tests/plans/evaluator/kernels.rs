@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use moec_interp::{Value, eval_node};
-use moec_ir::{Attr, Attrs, DType, Dim, Op};
+use moec_ir::{Attr, Attrs, Dim, Op};
 use moec_plan::{
-    Group, Groups, Index, Kernel, Load, Map, Pack, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
-    ScatterAdd, Seat,
+    Group, Groups, Index, Kernel, Load, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex,
+    RowKind, RowOp, ScatterAdd, Seat,
 };
 
 use super::scalars::tensor;
@@ -202,8 +202,10 @@ impl Machine<'_> {
     fn pack(&mut self, pack: &Pack) {
         let count = |dims: &[Dim]| self.sizes(dims).iter().product::<u64>();
         let (groups, n, k) = (count(&pack.groups), count(&pack.n), count(&pack.k));
-        assert_eq!([groups, n, k], [&pack.out.groups, &pack.out.n, &pack.out.k].map(|d| self.size(d)));
-        let columns = self.plan.panel_columns;
+        let beside = pack.out.interleave;
+        let of_out = [&pack.out.groups, &pack.out.n, &pack.out.k].map(|d| self.size(d));
+        assert_eq!([groups, n, k * beside], [of_out[0], of_out[1] * beside, of_out[2]]);
+        let columns = self.plan.panels.columns * beside;
         let panels = n.div_ceil(columns);
         for at in 0..groups * panels * k * columns {
             self.write(pack.out.buffer, at, 0.0);
@@ -253,7 +255,7 @@ impl Machine<'_> {
         }
         let mut accumulators = Vec::new();
         for weight in &product.weights {
-            accumulators.push(points.iter().map(|p| self.dot(product, weight.buffer, p, n, k)).collect());
+            accumulators.push(points.iter().map(|p| self.dot(product, weight, p, n, k)).collect());
         }
         let values = self.columns(&product.scalars, &points, &accumulators, &[product.value])?.remove(0);
         for (point, value) in points.iter().zip(values) {
@@ -262,10 +264,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn dot(&self, product: &Product, weight: moec_plan::BufferId, point: &Point, n: u64, k: u64) -> f64 {
+    fn dot(&self, product: &Product, weight: &PackedWeight, point: &Point, n: u64, k: u64) -> f64 {
         let &[row, column, group, token, _] = point.as_slice() else { panic!("five axes") };
         let lhs = &product.lhs;
-        assert_eq!(self.plan.buffer(lhs.buffer).dtype, DType::F32);
         let row = match lhs.row {
             RowIndex::Row => row,
             RowIndex::Token => token,
@@ -273,11 +274,12 @@ impl Machine<'_> {
         let start = self.offset(&lhs.offset)
             + group * self.size(&lhs.group_stride)
             + row * self.size(&lhs.row_stride);
-        let columns = self.plan.panel_columns;
+        let (columns, beside) = (self.plan.panels.columns, weight.interleave);
         let panel = (group * n.div_ceil(columns) + column / columns) * k;
         let mut sum = 0.0;
         for depth in 0..k {
-            let right = self.read(weight, (panel + depth) * columns + column % columns);
+            let group_of_depth = (panel + depth) / beside * columns + column % columns;
+            let right = self.read(weight.buffer, group_of_depth * beside + depth % beside);
             sum += self.read(lhs.buffer, start + depth) * right;
         }
         sum
