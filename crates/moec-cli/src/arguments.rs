@@ -1,11 +1,14 @@
 //! The command line, and options that several commands share.
 
+use std::path::PathBuf;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser};
 use moec::{Numerics, Options};
 
 use crate::commands::Command;
 use crate::failure::Failure;
+use crate::files::read_profile;
 use crate::targets;
 use crate::terminal::{Color, Terminal};
 
@@ -62,6 +65,10 @@ pub(crate) struct OptimiseArgs {
     /// Compiles the program as it is written
     #[arg(long)]
     pub(crate) no_optimise: bool,
+
+    /// How often experts are chosen, as `moec run --profile-out` writes it; costs depend on it
+    #[arg(long, value_name = "P.json")]
+    pub(crate) profile: Option<PathBuf>,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -86,6 +93,7 @@ pub(crate) fn options(
         options.batch = Numerics::from_name(&args.batch_numerics).unwrap_or(options.batch);
         options.target = targets::resolve(&args.target, terminal)?;
         options.optimise = !args.no_optimise;
+        options.profile = args.profile.as_deref().map(read_profile).transpose()?;
     }
     Ok(options)
 }

@@ -40,6 +40,7 @@ impl Failure {
                 Failure::Said
             }
             CompileError::Ir(error) => Failure::Input(format!("{}: {error}", source.name)),
+            error @ CompileError::Profile(_) => Failure::input(error),
             CompileError::Options(message) => Failure::Usage(message),
             error @ CompileError::Internal { .. } => Failure::Bug(error.to_string()),
         }

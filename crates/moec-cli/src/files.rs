@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
+use moec::Profile;
 use moec::diag::SourceFile;
 
 use crate::failure::Failure;
@@ -45,6 +46,32 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     };
     write()
         .map_err(|error: std::io::Error| Failure::Input(format!("cannot write {}: {error}", path.display())))
+}
+
+/// The largest profile that is read: some hundred plans of hundreds of experts are a megabyte.
+const LARGEST_PROFILE: u64 = 64 << 20;
+
+/// Reads a profile.
+pub(crate) fn read_profile(path: &Path) -> Result<Profile, Failure> {
+    let fail = |what: String| Failure::Input(format!("{}: {what}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_PROFILE + 1).read_to_string(&mut text))
+        .map_err(|error| fail(format!("cannot read the profile: {error}")))?;
+    if text.len() as u64 > LARGEST_PROFILE {
+        return Err(fail(format!("more than {LARGEST_PROFILE} bytes, which no profile has")));
+    }
+    Profile::read(&text).map_err(|error| fail(error.to_string()))
+}
+
+/// Writes a profile; with `add`, the counts of the file that is there and these.
+pub(crate) fn write_profile(path: &Path, mut profile: Profile, add: bool) -> Result<(), Failure> {
+    if add && path.exists() {
+        let mut sum = read_profile(path)?;
+        sum.add(&profile).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
+        profile = sum;
+    }
+    write(path, &profile.text())
 }
 
 /// Replaces a file: afterwards it holds the old text or the new, never a part.

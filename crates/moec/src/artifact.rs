@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use moec_codegen::Compiled;
-use moec_ir::Module;
+use moec_ir::{Module, Sizes};
 use moec_opt::Report;
 use moec_plan::Plan;
 use moec_plan::abi::Program;
 use moec_runtime::session::{LoadError, Loaded, WeightSource};
 use moec_runtime::threads::Pool;
 
-use crate::Checked;
+use crate::profile::{self, Tally};
 use crate::validate::Validation;
+use crate::{Checked, HostTensor, Profile, ProfileError};
 
 /// A program compiled for this machine, with every stage it went through. Shared by any number of
 /// sessions and threads.
@@ -21,6 +22,7 @@ pub struct Artifact {
     pub(crate) module: Module,
     pub(crate) report: Report,
     pub(crate) validation: Validation,
+    pub(crate) tallies: Vec<Tally>,
     pub(crate) program: Arc<Compiled>,
 }
 
@@ -43,6 +45,17 @@ impl Artifact {
     /// What translation validation found.
     pub fn validation(&self) -> &Validation {
         &self.validation
+    }
+
+    /// The outputs behind those of the source that count what routing does, as asked for by
+    /// [`Options::record`](crate::Options::record).
+    pub fn tallies(&self) -> &[Tally] {
+        &self.tallies
+    }
+
+    /// The profile of a call with these sizes whose outputs, tallies included, are `outputs`.
+    pub fn profile(&self, outputs: &[HostTensor], sizes: &Sizes) -> Result<Profile, ProfileError> {
+        profile::of_call(&self.tallies, outputs, sizes)
     }
 
     /// Kernels and buffers.

@@ -7,9 +7,10 @@ use moec_codegen::{CodeKind, Compiled};
 use moec_diag::{Diagnostic, SourceFile, codes};
 use moec_ir::{Module, Sizes};
 use moec_lower::LoweredModel;
-use moec_opt::{Numerics, Shares, Target};
+use moec_opt::{Numerics, Target};
 
 use crate::artifact::Artifact;
+use crate::profile::{Profile, Record, record};
 use crate::validate::{Validation, validate};
 use crate::{CompileError, Stage};
 
@@ -31,8 +32,10 @@ pub struct Options {
     /// The machine to compile for, and what costs assume of it. The default is the same on every
     /// machine: measured figures are used only where the caller gives them.
     pub target: Target,
-    /// How the choices of experts are spread.
-    pub shares: Shares,
+    /// How often experts are chosen, which costs depend on. None: all equally often.
+    pub profile: Option<Profile>,
+    /// What the program counts when it runs.
+    pub record: Record,
     /// Whether to report what was considered and not chosen, which takes time.
     pub alternatives: bool,
     /// Whether to optimise at all.
@@ -48,7 +51,8 @@ impl Default for Options {
             tokens: None,
             batch: Numerics::Bit,
             target: Target::default(),
-            shares: Shares::default(),
+            profile: None,
+            record: Record::Nothing,
             alternatives: false,
             optimise: true,
         }
@@ -131,7 +135,7 @@ pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
         batch: options.batch,
         alternatives: options.alternatives,
         target: options.target.clone(),
-        shares: options.shares.clone(),
+        shares: options.profile.as_ref().map(Profile::shares).unwrap_or_default(),
         ..defaults
     }
 }
@@ -150,6 +154,9 @@ pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Resu
         Validation::Differed { .. } => (ir.clone(), optimised.report),
         _ => (optimised.module, optimised.report),
     };
+    if let Some(profile) = &options.profile {
+        profile.fits(&module)?;
+    }
     Ok(Optimised { module, report, validation })
 }
 
@@ -166,12 +173,14 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
     }
     let Optimised { module, report, validation } = optimise(&checked.ir, options, watch)?;
     let module = numbers(&module, Stage::Optimise)?;
-    let plan = plan(&module, &target)?;
+    let (counted, tallies) = record(module.clone(), options.record)
+        .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
+    let plan = plan(&counted, &target)?;
     watch(Stage::Plan);
     let program = Compiled::jit(plan, &target, false)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);
-    Ok(Artifact { checked, module, report, validation, program: Arc::new(program) })
+    Ok(Artifact { checked, module, report, validation, tallies, program: Arc::new(program) })
 }
 
 pub(crate) fn plan(module: &Module, target: &moec_codegen::Target) -> Result<moec_plan::Plan, CompileError> {

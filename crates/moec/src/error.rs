@@ -3,7 +3,7 @@
 use moec_diag::Diagnostic;
 use moec_ir::IrError;
 
-use crate::Stage;
+use crate::{ProfileError, Stage};
 
 /// Why a program cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum CompileError {
     /// The text of a `.moir` file is wrong.
     #[error(transparent)]
     Ir(IrError),
+    /// A profile that is not one of this program.
+    #[error("the profile: {0}")]
+    Profile(#[from] ProfileError),
     /// An option that does not exist or does not fit.
     #[error("{0}")]
     Options(String),

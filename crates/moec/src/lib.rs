@@ -10,6 +10,7 @@ mod compile;
 mod emit;
 mod error;
 mod oracle;
+mod profile;
 mod stage;
 mod tensor;
 mod validate;
@@ -23,7 +24,7 @@ pub use moec_import::{Folder, ImportError, ImportOptions, Imported, import, mode
 pub use moec_interp as interp;
 pub use moec_ir as ir;
 pub use moec_lower::{Declaration, DeclarationKind, LoweredModel};
-pub use moec_opt::{Alternative, Bound, Choice, Numerics, Reason, Report, Shares, Target, TargetError};
+pub use moec_opt::{Alternative, Bound, Choice, Numerics, Reason, Report, Target, TargetError};
 pub use moec_plan as plan;
 pub use moec_runtime::session::{
     Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,
@@ -34,6 +35,7 @@ pub use moec_runtime::weights::{WeightError, WeightFiles, write_safetensors};
 pub use moec_runtime::{buffer, cpu};
 pub use moec_syntax::format;
 pub use oracle::to_oracle;
+pub use profile::{PlanProfile, Profile, ProfileError, Record, Tally, TallyKind, plan_names};
 pub use stage::{Emit, Stage};
 pub use tensor::HostTensor;
 pub use validate::{Validation, difference};

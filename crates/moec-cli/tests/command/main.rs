@@ -6,5 +6,6 @@ mod bad_input;
 mod bad_weights;
 mod moec;
 mod output;
+mod profiles;
 mod running;
 mod text;

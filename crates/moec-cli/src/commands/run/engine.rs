@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moec::diag::SourceFile;
-use moec::{Checked, HostTensor, Options, Session};
+use moec::{Checked, HostTensor, Options, Profile, Record, Session};
 
 use super::inputs::Inputs;
 use super::report::Report;
@@ -14,6 +14,14 @@ use crate::failure::Failure;
 /// Calls are repeated no longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a call gave.
+pub(super) struct Results {
+    /// The outputs of the source.
+    pub(super) outputs: Vec<HostTensor>,
+    /// How often experts were chosen, if that was asked for.
+    pub(super) profile: Option<Profile>,
+}
+
 /// Outputs of the compiled program.
 pub(super) fn compiled(
     source: &SourceFile,
@@ -22,7 +30,7 @@ pub(super) fn compiled(
     provider: &Provider<'_>,
     repeat: u32,
     report: &mut Report,
-) -> Result<Vec<HostTensor>, Failure> {
+) -> Result<Results, Failure> {
     let mut last = Instant::now();
     let artifact = moec::compile(source, options, &mut |stage| {
         report.phase(stage, last.elapsed());
@@ -56,7 +64,13 @@ pub(super) fn compiled(
         times.push(call()?);
     }
     report.calls(first, times);
-    Ok(outputs)
+    let sizes = session.sizes().cloned().unwrap_or_default();
+    let profile = match options.record {
+        Record::Nothing => None,
+        Record::All => Some(artifact.profile(&outputs, &sizes).map_err(Failure::input)?),
+    };
+    outputs.truncate(artifact.checked().ir.outputs.len());
+    Ok(Results { outputs, profile })
 }
 
 /// Outputs of the interpreter.
@@ -65,7 +79,7 @@ pub(super) fn interpreted(
     inputs: &Inputs,
     provider: &Provider<'_>,
     report: &mut Report,
-) -> Result<Vec<HostTensor>, Failure> {
+) -> Result<Results, Failure> {
     let started = Instant::now();
     let (mut data, origins) = provider.oracle(checked)?;
     report.weights(&origins, started.elapsed());
@@ -75,5 +89,6 @@ pub(super) fn interpreted(
     let outputs = moec::interp::run(&checked.ir, &inputs.sizes, &data).map_err(Failure::input)?;
     report.calls(started.elapsed(), Vec::new());
     let host = outputs.iter().map(|(_, tensor)| HostTensor::from_oracle(tensor));
-    host.collect::<Result<_, _>>().map_err(Failure::input)
+    let outputs = host.collect::<Result<_, _>>().map_err(Failure::input)?;
+    Ok(Results { outputs, profile: None })
 }

@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use moec::{Pool, WeightFiles, write_safetensors};
+use moec::{Pool, Record, WeightFiles, write_safetensors};
 
 use crate::arguments::{ModelArgs, OptimiseArgs, options};
 use crate::failure::Failure;
-use crate::files::read_source;
+use crate::files::{read_source, write_profile};
 use crate::terminal::Terminal;
+use engine::Results;
 use inputs::Inputs;
 use report::Report;
 use verify::Verdict;
@@ -89,6 +90,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 5)]
     repeat: u32,
 
+    /// Where to write how often each expert was chosen, for `--profile`
+    #[arg(long, value_name = "P.json", help_heading = "Profiles")]
+    profile_out: Option<PathBuf>,
+
+    /// Add to the counts that the file has already
+    #[arg(long, requires = "profile_out", help_heading = "Profiles")]
+    profile_add: bool,
+
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -102,7 +111,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let source = read_source(&args.file)?;
-    let options = options(&args.model, Some(&args.optimise), terminal)?;
+    let mut options = options(&args.model, Some(&args.optimise), terminal)?;
     let checked = moec::front(&source, &options, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;
     terminal.diagnostics(&checked.warnings, &source);
@@ -112,10 +121,18 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
     let weight_files = moec::open_weights(&args.weights).map_err(Failure::input)?;
     let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
+    if args.profile_out.is_some() {
+        if args.engine == Engine::Interp {
+            return Err(Failure::Usage(
+                "`--profile-out` counts what compiled programs do: leave out `--engine interp`".to_owned(),
+            ));
+        }
+        options.record = Record::All;
+    }
     let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
 
     let mut report = Report::new(&checked, &inputs, threads);
-    let outputs = match args.engine {
+    let Results { outputs, profile } = match args.engine {
         Engine::Jit => engine::compiled(&source, &options, &inputs, &provider, args.repeat, &mut report)?,
         Engine::Interp => engine::interpreted(&checked, &inputs, &provider, &mut report)?,
     };
@@ -126,6 +143,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     if let Some(message) = verdict.fault() {
         terminal.out(&report.show(&verdict, args.json))?;
         return Err(Failure::Input(message));
+    }
+    if let (Some(path), Some(profile)) = (&args.profile_out, profile) {
+        write_profile(path, profile, args.profile_add)?;
+        report.profiled(path);
     }
     if let Some(path) = &args.output {
         let names = checked.ir.outputs.iter().map(|output| &*output.name);

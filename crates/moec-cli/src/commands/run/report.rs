@@ -36,6 +36,8 @@ pub(super) struct Report {
     median_ms: Option<f64>,
     outputs: Vec<String>,
     written: Option<String>,
+    /// Where the profile went.
+    profile: Option<String>,
 }
 
 /// Names of tensors by where they came from.
@@ -103,6 +105,10 @@ impl Report {
         self.written = Some(path.display().to_string());
     }
 
+    pub(super) fn profiled(&mut self, path: &Path) {
+        self.profile = Some(path.display().to_string());
+    }
+
     /// The report as text, or as one JSON object.
     pub(super) fn show(&self, verdict: &Verdict, json: bool) -> String {
         if json {
@@ -162,6 +168,9 @@ impl Report {
         line("verify", verdict_text(verdict));
         if let Some(path) = &self.written {
             line("output", format!("{} in {path}", self.outputs.join(", ")));
+        }
+        if let Some(path) = &self.profile {
+            line("profile", format!("how often experts were chosen, in {path}"));
         }
         text
     }
