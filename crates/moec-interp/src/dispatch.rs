@@ -2,7 +2,7 @@
 
 use crate::contract::{self, Contraction};
 use crate::eval::{Cx, Evaluated};
-use crate::{Plan, Value, value};
+use crate::{InterpError, Plan, Value, value};
 
 pub(crate) fn plan(cx: &Cx<'_>) -> Evaluated {
     let index = cx.tensor(0)?;
@@ -21,9 +21,11 @@ pub(crate) fn plan(cx: &Cx<'_>) -> Evaluated {
     Ok(Value::Plan(Plan::new(tokens, slots, experts, &chosen)))
 }
 
-pub(crate) fn capacity(cx: &Cx<'_>) -> Evaluated {
-    let (plan, capacity, group) = (cx.plan()?, cx.size("capacity")?, cx.size("group")?);
-    let mut chosen = plan.expert_of_pair();
+/// The seat of each pair, by number; none for dropped pairs.
+fn seats(cx: &Cx<'_>) -> Result<Vec<Option<usize>>, InterpError> {
+    let (plan, group) = (cx.plan()?, cx.size("group")?);
+    let chosen = plan.expert_of_pair();
+    let mut seats = vec![None; chosen.len()];
     let number = |token: usize, slot: usize| token * plan.slots + slot;
     for first in (0..plan.tokens).step_by(group.max(1)) {
         let tokens = first..first + group;
@@ -34,14 +36,41 @@ pub(crate) fn capacity(cx: &Cx<'_>) -> Evaluated {
         let mut taken = vec![0; plan.experts()];
         for pair in order {
             let Some(expert) = chosen[pair] else { continue };
-            if taken[expert] == capacity {
-                chosen[pair] = None;
-            } else {
-                taken[expert] += 1;
-            }
+            seats[pair] = Some(taken[expert]);
+            taken[expert] += 1;
         }
     }
+    Ok(seats)
+}
+
+pub(crate) fn seat(cx: &Cx<'_>) -> Evaluated {
+    cx.result(seats(cx)?.into_iter().map(|seat| seat.map_or(-1.0, |seat| seat as f64)).collect())
+}
+
+pub(crate) fn capacity(cx: &Cx<'_>) -> Evaluated {
+    let (plan, capacity) = (cx.plan()?, cx.size("capacity")?);
+    let seated = seats(cx)?.into_iter().map(|seat| seat.is_some_and(|seat| seat < capacity));
+    let kept = |(expert, seated): (Option<usize>, bool)| expert.filter(|_| seated);
+    let chosen: Vec<Option<usize>> = plan.expert_of_pair().into_iter().zip(seated).map(kept).collect();
     Ok(Value::Plan(Plan::new(plan.tokens, plan.slots, plan.experts(), &chosen)))
+}
+
+pub(crate) fn take_seats(cx: &Cx<'_>) -> Evaluated {
+    let (plan, group, x) = (cx.plan()?, cx.size("group")?, cx.tensor(1)?);
+    let (seats, all) = (seats(cx)?, x.shape[1]);
+    let groups = if group == plan.tokens { 1 } else { plan.tokens / group };
+    let size: usize = cx.shape()?[1..].iter().product();
+    let mut data = cx.room()?;
+    for (expert, &pair) in plan.expert_of_row().into_iter().zip(&plan.pairs) {
+        match seats[pair].filter(|&seat| seat < all) {
+            Some(seat) => {
+                let block = (expert * all + seat) * groups + (pair / plan.slots) / group;
+                data.extend_from_slice(&x.data[block * size..(block + 1) * size]);
+            }
+            None => data.resize(data.len() + size, 0.0),
+        }
+    }
+    cx.result(data)
 }
 
 pub(crate) fn subset(cx: &Cx<'_>) -> Evaluated {

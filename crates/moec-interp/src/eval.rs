@@ -178,6 +178,8 @@ fn evaluate(cx: &Cx<'_>) -> Evaluated {
         Op::PlanFlatten => dispatch::flatten(cx),
         Op::PlanCapacity => dispatch::capacity(cx),
         Op::PlanSubset => dispatch::subset(cx),
+        Op::PlanSeat => dispatch::seat(cx),
+        Op::TakeSeats => dispatch::take_seats(cx),
         Op::TakeRows => dispatch::take_rows(cx),
         Op::TakeSlots => dispatch::take_slots(cx),
         Op::TakeExperts => dispatch::take_experts(cx),

@@ -1,7 +1,7 @@
-//! Rows of pairs that a plan drops: a grouped product need not compute them, so nothing that leaves
-//! the program may depend on them. `combine` by the same plan leaves them out; until then they may
-//! only be worked on row by row. An integer made of one could be an index out of range, so floats
-//! are not turned into integers there.
+//! Rows of pairs that a plan drops hold anything: a grouped product need not compute them, and rules
+//! hold for the others alone. So nothing that leaves the program may depend on them. `combine` by
+//! the same plan leaves them out; until then they may only be worked on row by row. An integer made
+//! of one could be an index out of range, so floats are not turned into integers there.
 //!
 //! A sound check, not a complete one: a mixture inside an expert of a plan that drops pairs is
 //! refused.
@@ -18,13 +18,14 @@ struct Rows {
 
 /// Errors when an output could depend on the row of a dropped pair.
 pub(crate) fn check(module: &Module) -> Result<(), IrError> {
-    let mut drops = vec![false; module.nodes.len()];
+    // The plan whose rows are those of each plan, if it drops pairs.
+    let mut drops: Vec<Option<ValueId>> = vec![None; module.nodes.len()];
     let mut found: Vec<Option<Rows>> = Vec::new();
     for (id, node) in module.iter() {
         drops[id.index()] = match node.op {
-            Op::PlanCapacity | Op::PlanSubset => true,
+            Op::PlanCapacity | Op::PlanSubset => Some(id),
             Op::PlanFlatten => drops[node.args[0].index()],
-            _ => false,
+            _ => None,
         };
         let rows = of(module, node, &drops, &found);
         found.push(rows.map_err(|what| IrError::Module(format!("%{}: {what}", id.0)))?);
@@ -35,15 +36,25 @@ pub(crate) fn check(module: &Module) -> Result<(), IrError> {
     }
 }
 
-fn of(module: &Module, node: &Node, drops: &[bool], found: &[Option<Rows>]) -> Result<Option<Rows>, String> {
+fn of(
+    module: &Module,
+    node: &Node,
+    drops: &[Option<ValueId>],
+    found: &[Option<Rows>],
+) -> Result<Option<Rows>, String> {
     let mut result: Option<Rows> = None;
-    if node.op == Op::GroupedMatmul && drops[node.args[0].index()] {
-        result = Some(Rows { plan: node.args[0], axis: 0 });
+    let in_plan_rows = matches!(
+        node.op,
+        Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::TakePairs | Op::TakeSeats | Op::GroupedMatmul
+    );
+    let own = node.args.first().and_then(|plan| drops[plan.index()]);
+    if in_plan_rows {
+        result = own.map(|plan| Rows { plan, axis: 0 });
     }
     for (operand, arg) in node.args.iter().enumerate() {
         let Some(rows) = found[arg.index()] else { continue };
         let by_plan = matches!(node.op, Op::GroupedMatmul | Op::Combine);
-        if by_plan && (rows.plan != node.args[0] || rows.axis != 0) {
+        if by_plan && (own != Some(rows.plan) || rows.axis != 0) {
             return Err(format!("operand {operand} has rows of pairs that another plan drops"));
         }
         if node.op == Op::Combine && operand == 2 {

@@ -205,12 +205,13 @@ impl Analysis<'_> {
             },
             // The same pairs in the same order.
             Op::PlanFlatten => Some(args[0]),
-            // A pair finds a seat or not by what other rows chose.
+            // Seats depend on what other rows chose.
             Op::PlanCapacity => (args[0] == Free).then_some(Free),
             Op::PlanSubset => match args[0] {
                 State::Plan { .. } => Some(State::Plan { order: id }),
                 state => Some(state),
             },
+            Op::PlanSeat | Op::TakeSeats => args.iter().all(|arg| *arg == Free).then_some(Free),
             Op::TakeRows => self.take(&args, 1, Some(0)),
             Op::TakeSlots => self.take(&args, 2, Some(0)),
             Op::TakeExperts => self.take(&args, 1, None),

@@ -52,8 +52,8 @@ pub struct RouteType {
 ///
 /// Capacity and expert subsets drop pairs from a plan. These keep a row, so that the number of rows
 /// is known before the routing is: after all others, in the order of their number, and as if they
-/// had chosen expert 0. `combine` leaves them out, and nothing else may tell what such a row of a
-/// grouped product holds (see `verify`).
+/// had chosen expert 0. `combine` leaves them out, and nothing else may tell what such a row holds
+/// (see `verify`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlanType {
     /// The number of experts.

@@ -19,7 +19,7 @@ pub enum Kernel {
     Row(RowOp),
     /// Additions at computed places.
     ScatterAdd(ScatterAdd),
-    /// Pairs that find a seat with their expert.
+    /// The seat of each pair with its expert.
     Seat(Seat),
     /// A routing plan from expert indices.
     Group(Group),
@@ -180,10 +180,9 @@ pub struct Group {
     pub out: RoutingBuffers,
 }
 
-/// Which pairs find a seat: `out[token, slot] = index` for the first `capacity` pairs of each expert
-/// in each `group` tokens that follow one another, and `experts` for the others. Pairs are counted by
-/// slot and then token if `slots_first`, else by number. Faults as a grouping does; a pair that is
-/// dropped already stays so. One item.
+/// Seats: `out[token, slot]` is the number of pairs of the same expert that come before among every
+/// `group` tokens that follow one another, counted by slot and then token if `slots_first`, else by
+/// number; -1 for a pair that is dropped already. Faults as a grouping does. One item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     /// Number of experts.
@@ -192,11 +191,9 @@ pub struct Seat {
     pub tokens: Dim,
     /// Pairs per token.
     pub slots: Dim,
-    /// Seats of each expert for each group.
-    pub capacity: Dim,
     /// Tokens of a group.
     pub group: Dim,
-    /// Whether first choices are seated before second ones.
+    /// Whether all tokens of a slot are counted before the next slot.
     pub slots_first: bool,
     /// Whether pairs may be dropped already: then an index may be `experts`.
     pub drops: bool,

@@ -123,8 +123,8 @@ impl<'a> Printer<'a> {
         let index = load(self, &k.index, &axes(2, None), &[]);
         let order = if k.slots_first { "slots first" } else { "by number" };
         let pairs = shape(&[k.tokens.clone(), k.slots.clone()]);
-        let seats = format!("{} seats of each of {} experts", k.capacity, k.experts);
-        writeln!(self.text, "seat over {pairs}, {order}: {seats} for each {} tokens, of {index}", k.group)?;
+        let (experts, group) = (&k.experts, &k.group);
+        writeln!(self.text, "seats of {experts} experts over {pairs}, {order} in each {group}, of {index}")?;
         let terms = k.out.strides.iter().zip(axes(2, None)).map(|(stride, axis)| (axis, stride));
         let at = address(&k.out.offset, terms.filter(|(_, stride)| !stride.is(0)));
         writeln!(self.text, "       {}[{at}]", self.name(k.out.buffer))

@@ -4,7 +4,7 @@
 //! for each group of tokens
 //!   count[e] = 0                                        8 bytes for each expert, 8 for dropped pairs
 //!   for slot, for token of the group                    or for token, for slot
-//!     out[token, slot] = index if count[index]++ < capacity, else experts
+//!     out[token, slot] = count[index]++, or -1 for a dropped pair
 //! ```
 //!
 //! Pairs that are dropped already are counted as of one more expert, which changes nothing. An index
@@ -26,8 +26,7 @@ pub(super) fn work(cx: &mut Cx<'_, '_>) -> Work {
 
 pub(super) fn emit(cx: &mut Cx<'_, '_>, seat: &Seat, worker: Value) {
     let count = cx.scratch(worker);
-    let [experts, tokens, capacity, group] =
-        [&seat.experts, &seat.tokens, &seat.capacity, &seat.group].map(|dim| cx.size(dim));
+    let [experts, tokens, group] = [&seat.experts, &seat.tokens, &seat.group].map(|dim| cx.size(dim));
     let (zero, one) = (cx.int(0), cx.int(1));
     // Without tokens a group may be empty.
     let step = cx.b.ins().umax(group, one);
@@ -48,8 +47,9 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, seat: &Seat, worker: Value) {
                 let before = cx.load(I64, place, 0);
                 let after = cx.plus(before, 1);
                 cx.store(after, place, 0);
-                let seated = cx.below(before, capacity);
-                let result = cx.b.ins().select(seated, expert, experts);
+                let counts = cx.below(expert, experts);
+                let none = cx.int(-1);
+                let result = cx.b.ins().select(counts, before, none);
                 let result = cx.b.ins().ireduce(I32, result);
                 let mut address = cx.start(seat.out.buffer, &seat.out.offset);
                 for (index, stride) in [token, slot].into_iter().zip(&seat.out.strides) {

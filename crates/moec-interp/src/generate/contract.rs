@@ -151,7 +151,23 @@ fn dropping(g: &mut Growth) -> Option<()> {
         ];
         plan = g.push(Op::PlanCapacity, &[plan], attrs);
     }
-    let x = rows(g, plan, &[&tokens, &e, &k, &h]);
+    let group = if g.rng.once_in(2) { Dim::constant(1) } else { tokens.clone() };
+    let attrs = [("group", (&group).into()), ("slots_first", g.rng.once_in(2).into())];
+    let x = if g.constant(&tokens).is_some() && g.rng.once_in(2) {
+        let seat = g.push(Op::PlanSeat, &[plan], attrs.clone());
+        g.keep(seat, Range::exact(-1.0, 15.0));
+        let groups = if group == tokens { Vec::new() } else { vec![tokens.clone()] };
+        let seats = Dim::constant(g.rng.pick(&[0, 1, 2, 4]));
+        let shape: Vec<Dim> = [e.clone(), seats].into_iter().chain(groups).chain([h.clone()]).collect();
+        let x = g.source(TensorType::new(DType::F32, shape));
+        Known {
+            id: g.push(Op::TakeSeats, &[plan, x.id], attrs),
+            range: x.range.join(&Range::exact(0.0, 0.0)),
+        }
+    } else {
+        let x = g.source(TensorType::new(DType::F32, [tokens.clone(), h.clone()]));
+        Known { id: g.push(Op::TakeRows, &[plan, x.id], []), range: x.range }
+    };
     let w = g.matrix(vec![e, f, h.clone()]);
     let range = g.products(x, w, g.largest(&h))?;
     let z = g.push(Op::GroupedMatmul, &[plan, x.id, w.id], [("spec", "ab,cdb->ad".into())]);

@@ -26,15 +26,32 @@ pub(super) fn flatten(cx: &Infer<'_>) -> Result<Type, String> {
     Ok(Type::Plan(PlanType { experts: plan.experts.clone(), tokens, slots: Dim::constant(1) }))
 }
 
-pub(super) fn capacity(cx: &Infer<'_>) -> Result<Type, String> {
-    let plan = plan_operand(cx)?;
-    let group = cx.attrs.dim("group");
+/// The number of groups of tokens.
+fn groups(cx: &Infer<'_>) -> Result<Dim, String> {
+    let (tokens, group) = (&plan_operand(cx)?.tokens, cx.attrs.dim("group"));
     let whole = |dim: &Dim| cx.dims.resolve(dim).map_err(|e| e.to_string());
-    let (tokens, part) = (whole(&plan.tokens)?, whole(group)?);
-    if tokens != part && tokens.divided_by(&part).is_none() {
-        return Err(format!("{} tokens are not proved to be groups of {group}", plan.tokens));
-    }
-    Ok(Type::Plan(plan.clone()))
+    let (all, part) = (whole(tokens)?, whole(group)?);
+    let groups = if all == part { Some(Dim::constant(1)) } else { all.divided_by(&part) };
+    groups.ok_or_else(|| format!("{tokens} tokens are not proved to be groups of {group}"))
+}
+
+pub(super) fn capacity(cx: &Infer<'_>) -> Result<Type, String> {
+    groups(cx)?;
+    Ok(Type::Plan(plan_operand(cx)?.clone()))
+}
+
+pub(super) fn seat(cx: &Infer<'_>) -> Result<Type, String> {
+    groups(cx)?;
+    let plan = plan_operand(cx)?;
+    Ok(TensorType::new(DType::I32, [plan.tokens.clone(), plan.slots.clone()]).into())
+}
+
+/// Any number of seats.
+pub(super) fn take_seats(cx: &Infer<'_>) -> Result<Type, String> {
+    let Some(seats) = cx.tensor(1)?.shape.get(1) else { return Err("operand 1 has no axis of seats".into()) };
+    let groups = groups(cx)?;
+    let leading = [&plan_operand(cx)?.experts, seats, &groups];
+    taken(cx, if groups.is(1) { &leading[..2] } else { &leading })
 }
 
 pub(super) fn subset(cx: &Infer<'_>) -> Result<Type, String> {

@@ -209,11 +209,14 @@ op_table! {
     Plan = "plan" (1) [experts: Dim] dispatch::plan, sort;
     /// The plan of the same pairs, each a token of its own with one slot.
     PlanFlatten = "plan_flatten" (1) [] dispatch::flatten, moved;
-    /// The pairs that find a seat: for each expert and each `group` tokens that follow one another,
-    /// the first `capacity` pairs, counted by slot and then token if `slots_first`, else by number.
+    /// The pairs whose seat (see `plan_seat`) is below `capacity`.
     PlanCapacity = "plan_capacity" (1) [capacity: Dim, group: Dim, slots_first: Bool] dispatch::capacity, scan;
     /// The pairs of the listed experts; expert `i` of the result is expert `experts[i]` of the operand.
     PlanSubset = "plan_subset" (1) [experts: Ints] dispatch::subset, scan;
+    /// `i32[tokens, slots]`: how many pairs of the same expert come before each pair among every `group`
+    /// tokens that follow one another, counted by slot and then token if `slots_first`, else by
+    /// number; -1 for a pair that is not in the plan.
+    PlanSeat = "plan_seat" (1) [group: Dim, slots_first: Bool] dispatch::seat, scan;
     /// Rows of `[tokens, ..]` by token, in plan rows.
     TakeRows = "take_rows" (2) [] dispatch::take_rows, moved;
     /// Elements of `[tokens, slots, ..]` by pair, in plan rows.
@@ -222,6 +225,9 @@ op_table! {
     TakeExperts = "take_experts" (2) [] dispatch::take_experts, moved;
     /// Rows of `[experts, tokens, ..]` by pair, in plan rows.
     TakePairs = "take_pairs" (2) [] dispatch::take_pairs, moved;
+    /// Rows of `[experts, seats, groups, ..]` by expert, seat (see `plan_seat`) and group of the token, in
+    /// plan rows; 0 where there is no such seat. With one group there is no axis of groups.
+    TakeSeats = "take_seats" (2) [group: Dim, slots_first: Bool] dispatch::take_seats, moved;
     /// For each plan row, the contraction `spec` of operand 1 (plan rows first) with the row's
     /// expert in operand 2 (experts first): of plan, x, w.
     GroupedMatmul = "grouped_matmul" (3) [spec: Str] dispatch::grouped_matmul, dispatch::flops;

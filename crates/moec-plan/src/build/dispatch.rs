@@ -34,8 +34,8 @@ impl Planner<'_> {
 
     /// A plan, as what each pair chose, and grouped if anything but another plan needs it.
     fn chosen(&mut self, id: ValueId, choice: Choice) -> Result<(), PlanError> {
-        let of_plans =
-            |user: &ValueId| matches!(self.module.node(*user).op, Op::PlanCapacity | Op::PlanSubset);
+        let ungrouped = [Op::PlanCapacity, Op::PlanSubset, Op::PlanSeat];
+        let of_plans = |user: &ValueId| ungrouped.contains(&self.module.node(*user).op);
         if !self.survey.users(id).iter().all(of_plans) {
             self.group(id, &choice)?;
         }
@@ -49,23 +49,88 @@ impl Planner<'_> {
         self.chosen(id, Choice { index, experts, drops: false })
     }
 
-    pub(super) fn capacity(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+    /// The seat of each pair of a plan, by the attributes of `node`.
+    fn seats(&mut self, id: ValueId, node: &Node) -> Result<View, PlanError> {
         let from = self.choice(node.args[0])?;
-        let shape = from.index.shape.clone();
-        let index = self.scratch(format!("v{}_seated", id.0), DType::I32, &shape)?;
+        let seats = self.scratch(format!("v{}_seat", id.0), DType::I32, &from.index.shape)?;
         let kernel = Seat {
-            experts: from.experts.clone(),
-            tokens: shape[0].clone(),
-            slots: shape[1].clone(),
-            capacity: node.attrs.dim("capacity").clone(),
+            experts: from.experts,
+            tokens: from.index.shape[0].clone(),
+            slots: from.index.shape[1].clone(),
             group: node.attrs.dim("group").clone(),
             slots_first: node.attrs.bool("slots_first"),
             drops: from.drops,
             index: from.index.load(&Coord::axes(2))?,
-            out: index.store(),
+            out: seats.store(),
         };
         self.step(self.phase(id), id, Kernel::Seat(kernel));
+        Ok(seats)
+    }
+
+    pub(super) fn seat(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let seats = self.seats(id, node)?;
+        self.hold(id, Held::View(seats));
+        Ok(())
+    }
+
+    /// A pair that is dropped already has a seat below any and stays so.
+    pub(super) fn capacity(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let from = self.choice(node.args[0])?;
+        let seats = self.seats(id, node)?;
+        let index = self.scratch(format!("v{}_chosen", id.0), DType::I32, &from.index.shape)?;
+        let mut emitter = Emitter::new(self);
+        let seat = emitter.load(seats.load(&Coord::axes(2))?);
+        let capacity = emitter.size(node.attrs.dim("capacity"));
+        let seated = emitter.apply(Op::Lt, &[seat, capacity], DType::Bool);
+        let expert = emitter.load(from.index.load(&Coord::axes(2))?);
+        let none = emitter.size(&from.experts);
+        let value = emitter.apply(Op::Select, &[seated, expert, none], DType::I32);
+        let scalars = emitter.scalars;
+        let map = Map { shape: from.index.shape, scalars, value, out: index.store() };
+        self.step(self.phase(id), id, Kernel::Map(map));
         self.chosen(id, Choice { index, experts: from.experts, drops: true })
+    }
+
+    /// The sum over seats of what stands there if it is the pair's: right for any number of seats.
+    pub(super) fn take_seats(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
+        let (routing, x) = (self.routing(node.args[0])?, node.args[1]);
+        let seats = self.seats(id, node)?;
+        let pairs = View::natural(seats.buffer, std::slice::from_ref(&routing.total))?;
+        self.settle(x, self.phase(id))?;
+        let (shape, from) = (&node.tensor().shape, self.shape(x).to_vec());
+        let grouped = from.len() > shape.len() + 1;
+        let group_of = match grouped {
+            true => Some(self.group_of_tokens(id, &from[2], node.attrs.dim("group"))?),
+            false => None,
+        };
+        self.only_summand(id, &from[1], |emitter| {
+            let row = Coord::axis(0);
+            let pair = emitter.routed(routing.pair, &row, &routing.total);
+            let seat = emitter.load(pairs.load(std::slice::from_ref(&pair))?);
+            let at = Coord::axis(shape.len());
+            let here = emitter.position(&at);
+            let hit = emitter.apply(Op::Eq, &[seat, here], DType::Bool);
+            let mut coords = vec![emitter.routed(routing.expert, &row, &from[0]), at];
+            if let Some(group_of) = &group_of {
+                let token = emitter.routed(routing.token, &row, &group_of.shape[0]);
+                let group = emitter.load(group_of.load(&[token])?);
+                coords.push(Coord::value(emitter.in_range(group, &from[2])));
+            }
+            coords.extend((1..shape.len()).map(Coord::axis));
+            Ok((hit, emitter.wide(x, &coords)?))
+        })
+    }
+
+    /// The number of the group that each token belongs to.
+    fn group_of_tokens(&mut self, id: ValueId, groups: &Dim, group: &Dim) -> Result<View, PlanError> {
+        let shape = [groups.clone(), group.clone()];
+        let numbers = self.scratch(format!("v{}_group", id.0), DType::I32, &shape)?;
+        let mut emitter = Emitter::new(self);
+        let value = emitter.position(&Coord::axis(0));
+        let scalars = emitter.scalars;
+        let map = Map { shape: shape.to_vec(), scalars, value, out: numbers.store() };
+        self.step(self.phase(id), id, Kernel::Map(map));
+        Ok(View::natural(numbers.buffer, &[groups.times(group)?])?)
     }
 
     /// Experts are renumbered by a table, whose last entry stands for all others.

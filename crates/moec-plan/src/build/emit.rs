@@ -105,7 +105,8 @@ impl<'p, 'm> Emitter<'p, 'm> {
         }
     }
 
-    fn size(&mut self, dim: &Dim) -> ScalarId {
+    /// A size as a number.
+    pub(super) fn size(&mut self, dim: &Dim) -> ScalarId {
         match dim.as_const() {
             Some(value) => self.number(DType::I32, value as f64),
             None => self.scalars.push(Scalar::Size(dim.clone()), DType::I32),

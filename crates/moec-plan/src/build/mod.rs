@@ -210,6 +210,8 @@ impl<'m> Planner<'m> {
             Op::Plan => self.plan(id, node)?,
             Op::PlanCapacity => self.capacity(id, node)?,
             Op::PlanSubset => self.subset(id, node)?,
+            Op::PlanSeat => self.seat(id, node)?,
+            Op::TakeSeats => self.take_seats(id, node)?,
             Op::PlanFlatten => self.flatten(id, node)?,
             Op::Combine => self.combine(id, node)?,
             Op::Einsum if !survey::is_outer(node) => self.einsum(id, node)?,

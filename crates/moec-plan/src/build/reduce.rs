@@ -149,27 +149,42 @@ impl Planner<'_> {
         let mut coords = Coord::axes(ty.rank());
         let here = std::mem::replace(&mut coords[axis], Coord::axis(ty.rank()));
         let (len, size) = (self.shape(values)[axis].clone(), &ty.shape[axis]);
-        let body = |emitter: &mut Emitter<'_, '_>| {
+        self.only_summand(id, &len, |emitter| {
             let chosen = emitter.at(index, &coords)?;
             let chosen = emitter.in_range(chosen, size);
             let here = emitter.position(&here);
             let hit = emitter.apply(Op::Eq, &[chosen, here], DType::Bool);
             let value = emitter.wide(values, &coords)?;
+            Ok((hit, value))
+        })
+    }
+
+    /// The value of `id` as the sum over `len` of what `summand` emits (whether it counts, and the
+    /// value), of which at most one counts at each point.
+    pub(super) fn only_summand(
+        &mut self,
+        id: ValueId,
+        len: &Dim,
+        summand: impl FnOnce(&mut Emitter<'_, '_>) -> Result<(ScalarId, ScalarId), PlanError>,
+    ) -> Result<(), PlanError> {
+        let body = |emitter: &mut Emitter<'_, '_>| {
+            let (counts, value) = summand(emitter)?;
             Ok(match emitter.scalars.dtype(value) {
-                DType::Bool => emitter.apply(Op::And, &[hit, value], DType::Bool),
+                DType::Bool => emitter.apply(Op::And, &[counts, value], DType::Bool),
                 dtype => {
                     let zero = emitter.number(dtype, 0.0);
-                    emitter.apply(Op::Select, &[hit, value, zero], dtype)
+                    emitter.apply(Op::Select, &[counts, value, zero], dtype)
                 }
             })
         };
+        let ty = self.module.node(id).tensor();
         match ty.dtype {
-            DType::Bool => self.reduce_with(id, ReduceOp::Any, &ty.shape, &len, body),
-            DType::F32 | DType::I32 => self.reduce_with(id, ReduceOp::Sum, &ty.shape, &len, body),
+            DType::Bool => self.reduce_with(id, ReduceOp::Any, &ty.shape, len, body),
+            DType::F32 | DType::I32 => self.reduce_with(id, ReduceOp::Sum, &ty.shape, len, body),
             DType::Bf16 | DType::F16 => {
                 // At most one summand is not zero, so rounding back is exact.
                 let wide = self.scratch(format!("v{}_wide", id.0), DType::F32, &ty.shape)?;
-                self.reduce_into(id, ReduceOp::Sum, &wide, &ty.shape, &len, body)?;
+                self.reduce_into(id, ReduceOp::Sum, &wide, &ty.shape, len, body)?;
                 self.narrow(id, &wide)
             }
         }

@@ -287,8 +287,8 @@ impl Machine<'_> {
     }
 
     fn seat(&mut self, seat: &Seat) {
-        let [experts, tokens, slots, capacity, group] =
-            [&seat.experts, &seat.tokens, &seat.slots, &seat.capacity, &seat.group].map(|dim| self.size(dim));
+        let [experts, tokens, slots, group] =
+            [&seat.experts, &seat.tokens, &seat.slots, &seat.group].map(|dim| self.size(dim));
         let limit = experts + usize::from(seat.drops);
         let Some(chosen) = self.chosen(&seat.index, tokens, slots, limit) else { return };
         let mut order: Vec<usize> = (0..chosen.len()).collect();
@@ -299,10 +299,10 @@ impl Machine<'_> {
         for pair in order {
             let token = pair / slots;
             let same = |p: &&usize| chosen[**p] == chosen[pair] && **p / slots / group == token / group;
-            let found = seated.iter().filter(same).count() < capacity;
+            let before = seated.iter().filter(same).count() as i32;
             seated.push(pair);
-            let expert = if found { chosen[pair] } else { experts };
-            self.store(&seat.out, &[token, pair % slots], Int(expert as i32));
+            let number = if chosen[pair] == experts { -1 } else { before };
+            self.store(&seat.out, &[token, pair % slots], Int(number));
         }
     }
 

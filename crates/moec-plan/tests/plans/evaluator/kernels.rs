@@ -152,7 +152,7 @@ impl Machine<'_> {
 
     fn seat(&mut self, seat: &Seat) -> Result<(), Fault> {
         let (experts, slots) = (self.size(&seat.experts), self.size(&seat.slots));
-        let (capacity, group) = (self.size(&seat.capacity), self.size(&seat.group));
+        let group = self.size(&seat.group);
         let limit = experts + u64::from(seat.drops);
         let chosen = self.chosen(&seat.index, [&seat.tokens, &seat.slots], limit)?;
         for (number, &expert) in chosen.iter().enumerate() {
@@ -162,8 +162,8 @@ impl Machine<'_> {
                 let earlier = if seat.slots_first { (s, t) < (slot, token) } else { (t, s) < (token, slot) };
                 **e == expert && t / group == token / group && earlier
             });
-            let seated = if (before.count() as u64) < capacity { expert } else { experts };
-            self.store(&seat.out, &[token, slot], seated as f64);
+            let number = if expert == experts { -1.0 } else { before.count() as f64 };
+            self.store(&seat.out, &[token, slot], number);
         }
         Ok(())
     }
