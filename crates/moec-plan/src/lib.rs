@@ -15,12 +15,12 @@ mod scalar;
 mod verify;
 mod work;
 
-pub use build::plan;
+pub use build::{plan, plan_programs};
 pub use kernel::{
     Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
     ScatterAdd, Seat,
 };
-pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step};
+pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step, Switch};
 pub use print::print;
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
 pub use verify::verify;

@@ -1,8 +1,9 @@
 //! Buffers and steps.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use moec_ir::{DType, Dim, DimExpr, DimTable, IrError, Number, Sizes, TensorType};
+use moec_ir::{DType, Dim, DimExpr, DimKind, DimTable, IrError, Number, Sizes, TensorType};
 
 use crate::Kernel;
 
@@ -97,7 +98,19 @@ pub struct Panels {
     pub pairs: bool,
 }
 
+/// From a number of tokens on, another part of the run steps is the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch {
+    /// The smallest value of [`Plan::selector`] for it.
+    pub from: u64,
+    /// The first of its steps.
+    pub step: usize,
+}
+
 /// A program in kernels.
+///
+/// There may be several programs for one set of weights, each for a range of numbers of tokens:
+/// their run steps stand one after another, and a call carries out those of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The name of the model.
@@ -118,6 +131,8 @@ pub struct Plan {
     pub load: Vec<Step>,
     /// The steps of phase run.
     pub run: Vec<Step>,
+    /// Where another program begins among the run steps, in ascending order of both.
+    pub switches: Vec<Switch>,
 }
 
 impl Plan {
@@ -126,13 +141,31 @@ impl Plan {
         &self.buffers[id.0 as usize]
     }
 
-    /// Bytes of scratch that each worker needs, for sizes of all symbols.
+    /// The symbol that selects the program: the only one that is open until the program runs. None
+    /// if there is one program.
+    pub fn selector(&self) -> Option<&Arc<str>> {
+        let mut open = self.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
+        open.next().filter(|_| !self.switches.is_empty()).map(|decl| &decl.name)
+    }
+
+    /// The run steps of each program, and the numbers of tokens from which on it serves.
+    pub fn programs(&self) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let starts = std::iter::once(Switch { from: 0, step: 0 }).chain(self.switches.iter().copied());
+        let ends = self.switches.iter().map(|switch| switch.step).chain([self.run.len()]);
+        starts.zip(ends).map(|(start, end)| (start.from, start.step..end))
+    }
+
+    /// The run steps that a call with these sizes carries out.
+    pub fn active(&self, sizes: &Sizes) -> Range<usize> {
+        let tokens = self.selector().and_then(|name| sizes.get(name)).copied().unwrap_or(0);
+        let serving = self.programs().filter(|(from, _)| *from <= tokens).last();
+        serving.map_or(0..self.run.len(), |(_, steps)| steps)
+    }
+
+    /// Bytes of scratch that each worker needs for a call with these sizes.
     pub fn worker_scratch(&self, sizes: &Sizes) -> Result<u64, IrError> {
-        let mut bytes = 0;
-        for step in self.load.iter().chain(&self.run) {
-            bytes = bytes.max(step.kernel.scratch(sizes)?);
-        }
-        Ok(bytes)
+        let steps = self.run[self.active(sizes)].iter();
+        steps.map(|step| step.kernel.scratch(sizes)).try_fold(0, |most, bytes| Ok(most.max(bytes?)))
     }
 
     /// The steps of a phase.

@@ -2,6 +2,7 @@
 //! is used once stands where it is used. Every line is decided by the plan alone.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 use moec_ir::{Dim, DimKind, Op};
 
@@ -47,12 +48,23 @@ impl<'a> Printer<'a> {
             };
             writeln!(self.text, "    {}: {}[{}] {place}", buffer.name, buffer.dtype, buffer.elements)?;
         }
-        for phase in [Phase::Load, Phase::Run] {
-            writeln!(self.text, "\n{}", word(phase))?;
-            for (at, step) in self.plan.steps(phase).iter().enumerate() {
-                write!(self.text, "{at:4} {}: ", step.name)?;
-                self.kernel(&step.kernel)?;
+        writeln!(self.text, "\n{}", word(Phase::Load))?;
+        self.steps(Phase::Load, 0..self.plan.load.len())?;
+        for (from, steps) in self.plan.programs() {
+            write!(self.text, "\n{}", word(Phase::Run))?;
+            match self.plan.selector() {
+                Some(tokens) => writeln!(self.text, " from {tokens} = {from}")?,
+                None => writeln!(self.text)?,
             }
+            self.steps(Phase::Run, steps)?;
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, phase: Phase, range: Range<usize>) -> fmt::Result {
+        for (at, step) in self.plan.steps(phase).iter().enumerate().skip(range.start).take(range.len()) {
+            write!(self.text, "{at:4} {}: ", step.name)?;
+            self.kernel(&step.kernel)?;
         }
         Ok(())
     }

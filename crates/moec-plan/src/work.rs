@@ -15,10 +15,10 @@ pub struct ProductRows {
 }
 
 impl Plan {
-    /// Rows times matrices over all products of the run steps, for sizes of all symbols.
+    /// Rows times matrices over all products of a call with these sizes of all symbols.
     pub fn product_rows(&self, sizes: &Sizes) -> Result<ProductRows, IrError> {
         let mut total = ProductRows::default();
-        for step in &self.run {
+        for step in &self.run[self.active(sizes)] {
             let Kernel::Product(product) = &step.kernel else { continue };
             let matrices = product.weights.len() as u64;
             match &product.groups {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moec_codegen::Compiled;
 use moec_ir::{Module, Sizes};
-use moec_opt::Report;
+use moec_opt::{Report, Target};
 use moec_plan::Plan;
 use moec_plan::abi::Program;
 use moec_runtime::session::{LoadError, Loaded, WeightSource};
@@ -19,7 +19,9 @@ use crate::{Checked, HostTensor, Profile, ProfileError};
 #[derive(Debug)]
 pub struct Artifact {
     pub(crate) checked: Checked,
-    pub(crate) module: Module,
+    pub(crate) programs: Vec<(u64, Module)>,
+    pub(crate) usual: usize,
+    pub(crate) target: Target,
     pub(crate) report: Report,
     pub(crate) validation: Validation,
     pub(crate) tallies: Vec<Tally>,
@@ -32,9 +34,21 @@ impl Artifact {
         &self.checked
     }
 
-    /// The IR that was compiled, with numbers for all sizes known at compile time.
+    /// The IR that was compiled for the usual number of tokens, with numbers for all sizes known at
+    /// compile time.
     pub fn module(&self) -> &Module {
-        &self.module
+        &self.programs[self.usual].1
+    }
+
+    /// All programs that were compiled, each with the smallest number of tokens that it serves; the
+    /// first serves from 0. Calls pick by the number that they are made with.
+    pub fn programs(&self) -> &[(u64, Module)] {
+        &self.programs
+    }
+
+    /// The machine that costs assumed.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// What the optimiser did.

@@ -116,9 +116,12 @@ pub fn compile(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Resu
     build(checked, options, watch)
 }
 
-/// The optimised form of a program and what was done to reach it, after translation validation.
+/// The optimised forms of a program and what was done to reach them, after translation validation.
 pub(crate) struct Optimised {
-    pub(crate) module: Module,
+    /// The smallest number of tokens that each serves, and the program; the first from 0.
+    pub(crate) programs: Vec<(u64, Module)>,
+    /// The one for the usual number of tokens.
+    pub(crate) usual: usize,
     pub(crate) report: moec_opt::Report,
     pub(crate) validation: Validation,
 }
@@ -128,10 +131,11 @@ const TABLE: [u64; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 
 pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
     let defaults = moec_opt::Options::default();
+    let several = options.tokens.is_none() && options.record == Record::Nothing;
     moec_opt::Options {
         numerics: options.numerics,
         tokens: options.tokens.unwrap_or(defaults.tokens),
-        table: if options.tokens.is_none() { TABLE.to_vec() } else { Vec::new() },
+        table: if several { TABLE.to_vec() } else { Vec::new() },
         batch: options.batch,
         alternatives: options.alternatives,
         target: options.target.clone(),
@@ -142,27 +146,54 @@ pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
 
 pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Result<Optimised, CompileError> {
     if !options.optimise {
-        let (module, report) = (ir.clone(), moec_opt::Report::default());
-        return Ok(Optimised { module, report, validation: Validation::Unchanged });
+        let (programs, report) = (vec![(0, ir.clone())], moec_opt::Report::default());
+        return Ok(Optimised { programs, usual: 0, report, validation: Validation::Unchanged });
     }
-    let optimised = moec_opt::optimize(ir, &opt_options(options))
-        .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
+    let wanted = opt_options(options);
+    let optimised =
+        moec_opt::optimize(ir, &wanted).map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     watch(Stage::Optimise);
-    let validation = validate(ir, &optimised.module);
-    watch(Stage::Validate);
-    let (module, report) = match validation {
-        Validation::Differed { .. } => (ir.clone(), optimised.report),
-        _ => (optimised.module, optimised.report),
-    };
-    if let Some(profile) = &options.profile {
-        profile.fits(&module)?;
+    let mut report = optimised.report;
+    let mut programs: Vec<(u64, Module)> = Vec::new();
+    let (mut validation, mut rejected) = (None, None);
+    for variant in optimised.variants {
+        match validate(ir, &variant.module) {
+            outcome @ Validation::Differed { .. } => rejected = Some(outcome),
+            outcome => {
+                validation.get_or_insert(outcome);
+                programs.push((variant.from, variant.module));
+            }
+        }
     }
-    Ok(Optimised { module, report, validation })
+    watch(Stage::Validate);
+    match programs.first_mut() {
+        // The first that passed serves in the place of those before it.
+        Some((from, _)) => *from = 0,
+        None => programs.push((0, ir.clone())),
+    }
+    let at = |tokens: u64| programs.partition_point(|(from, _)| *from <= tokens) - 1;
+    for choice in &mut report.choices {
+        choice.variant = at(choice.tokens);
+    }
+    let usual = at(wanted.tokens);
+    if let Some(profile) = &options.profile {
+        profile.fits(&programs[usual].1)?;
+    }
+    let validation = rejected.or(validation).unwrap_or(Validation::Unchanged);
+    Ok(Optimised { programs, usual, report, validation })
 }
 
 /// The program with numbers for all sizes that are known now.
 pub(crate) fn numbers(module: &Module, stage: Stage) -> Result<Module, CompileError> {
     module.instantiate(&Sizes::new()).map_err(|error| CompileError::internal(stage, error))
+}
+
+impl Optimised {
+    /// The programs with numbers for all sizes that are known now.
+    pub(crate) fn numbers(&self) -> Result<Vec<(u64, Module)>, CompileError> {
+        let programs = self.programs.iter();
+        programs.map(|(from, module)| Ok((*from, numbers(module, Stage::Optimise)?))).collect()
+    }
 }
 
 fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifact, CompileError> {
@@ -171,20 +202,29 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
         let message = format!("this machine cannot run code for {}", target.name());
         return Err(CompileError::Options(message));
     }
-    let Optimised { module, report, validation } = optimise(&checked.ir, options, watch)?;
-    let module = numbers(&module, Stage::Optimise)?;
-    let (counted, tallies) = record(module.clone(), options.record)
+    let optimised = optimise(&checked.ir, options, watch)?;
+    let programs = optimised.numbers()?;
+    let (counted, tallies) = record(programs[0].1.clone(), options.record)
         .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
-    let plan = plan(&counted, &target)?;
+    let counted = [(0, counted)];
+    // What is counted depends on the program, so there is one where anything is.
+    let plan = plan(if tallies.is_empty() { &programs[..] } else { &counted }, &target)?;
     watch(Stage::Plan);
     let program = Compiled::jit(plan, &target, false)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);
-    Ok(Artifact { checked, module, report, validation, tallies, program: Arc::new(program) })
+    let Optimised { usual, report, validation, .. } = optimised;
+    let (target, program) = (options.target.clone(), Arc::new(program));
+    Ok(Artifact { checked, programs, usual, target, report, validation, tallies, program })
 }
 
-pub(crate) fn plan(module: &Module, target: &moec_codegen::Target) -> Result<moec_plan::Plan, CompileError> {
-    moec_plan::plan(module, target.panels()).map_err(|error| CompileError::internal(Stage::Plan, error))
+pub(crate) fn plan(
+    programs: &[(u64, Module)],
+    target: &moec_codegen::Target,
+) -> Result<moec_plan::Plan, CompileError> {
+    let others: Vec<(u64, &Module)> = programs.iter().skip(1).map(|(from, module)| (*from, module)).collect();
+    moec_plan::plan_programs(&programs[0].1, &others, target.panels())
+        .map_err(|error| CompileError::internal(Stage::Plan, error))
 }
 
 /// What code is generated for. An instruction set without a back end is an error of the options.

@@ -2,6 +2,7 @@
 
 use moec_codegen::{CodeKind, Listing};
 use moec_diag::SourceFile;
+use moec_ir::Module;
 
 use crate::compile::{Options, Watch, front, numbers, opt_options, optimise, plan, target};
 use crate::{CompileError, Emit, Stage};
@@ -31,15 +32,19 @@ pub fn emit(
     if last < Some(Emit::Opt) {
         return Ok(texts);
     }
-    let module = numbers(&optimise(&checked.ir, options, watch)?.module, Stage::Optimise)?;
+    let programs = optimise(&checked.ir, options, watch)?.numbers()?;
     if forms.contains(&Emit::Opt) {
-        texts.push((Emit::Opt, moec_ir::print(&module)));
+        let text = |(from, module): &(u64, Module)| match programs.len() {
+            1 => moec_ir::print(module),
+            _ => format!("; from {from} tokens\n{}", moec_ir::print(module)),
+        };
+        texts.push((Emit::Opt, programs.iter().map(text).collect::<Vec<_>>().join("\n")));
     }
     if last < Some(Emit::Plan) {
         return Ok(texts);
     }
     let target = target(options, CodeKind::Object)?;
-    let plan = plan(&module, &target)?;
+    let plan = plan(&programs, &target)?;
     watch(Stage::Plan);
     if forms.contains(&Emit::Plan) {
         texts.push((Emit::Plan, moec_plan::print(&plan)));

@@ -1,4 +1,5 @@
-//! The entry points: each walks the steps of its phase.
+//! The entry points: each walks the steps of its phase, the one of phase run those of the program
+//! that serves the number of tokens.
 //!
 //! ```text
 //! for each step
@@ -10,11 +11,13 @@
 //! return 0
 //! ```
 
+use std::ops::Range;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{FuncRef, InstBuilder, Signature, Value};
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, SigRef, Signature, Value};
 use moec_ir::Dim;
-use moec_plan::{Kernel, Scalar, Scalars, Step, abi};
+use moec_plan::{Kernel, Phase, Scalar, Scalars, Step, abi};
 
 use super::context::Cx;
 use super::{group, map, pack, product, reduce, row, scatter_add, seat};
@@ -67,13 +70,55 @@ impl Work {
     }
 }
 
-/// Emits the entry point that runs `steps` by `kernels`.
-pub(super) fn emit(cx: &mut Cx<'_, '_>, steps: &[Step], kernels: &[FuncRef], parallel: Signature) {
+/// Emits the entry point of a phase, which runs `steps` by `kernels`.
+pub(super) fn emit(
+    cx: &mut Cx<'_, '_>,
+    phase: Phase,
+    steps: &[Step],
+    kernels: &[FuncRef],
+    parallel: Signature,
+) {
     let parallel = cx.b.import_signature(parallel);
-    let frame = cx.parameter(0);
     let faulted = cx.b.create_block();
     cx.b.append_block_param(faulted, I64);
-    for (number, (step, &kernel)) in steps.iter().zip(kernels).enumerate() {
+    let host = Host { parallel, faulted };
+    match cx.plan.selector().filter(|_| phase == Phase::Run) {
+        None => walk(cx, host, steps, kernels, 0..steps.len()),
+        Some(tokens) => {
+            let tokens = cx.size(&Dim::symbol(tokens));
+            let programs: Vec<_> = cx.plan.programs().collect();
+            for (at, (_, range)) in programs.iter().enumerate() {
+                let Some((next, _)) = programs.get(at + 1) else {
+                    walk(cx, host, steps, kernels, range.clone());
+                    continue;
+                };
+                let (here, after) = (cx.b.create_block(), cx.b.create_block());
+                let next = cx.int(*next as i64);
+                let serves = cx.below(tokens, next);
+                cx.b.ins().brif(serves, here, &[], after, &[]);
+                cx.b.switch_to_block(here);
+                walk(cx, host, steps, kernels, range.clone());
+                cx.b.switch_to_block(after);
+            }
+        }
+    }
+    cx.b.switch_to_block(faulted);
+    let result = cx.b.block_params(faulted)[0];
+    cx.b.ins().return_(&[result]);
+}
+
+/// How a driver reaches its host, and where it goes on a fault.
+#[derive(Clone, Copy)]
+struct Host {
+    parallel: SigRef,
+    faulted: Block,
+}
+
+/// Runs the steps in `range`, and returns.
+fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], range: Range<usize>) {
+    let frame = cx.parameter(0);
+    for number in range {
+        let (step, kernel) = (&steps[number], kernels[number]);
         let mut work = work(cx, &step.kernel);
         refuse_empty_sizes(cx, &step.kernel, &mut work);
         cx.when(work.items, |cx| {
@@ -86,11 +131,11 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, steps: &[Step], kernels: &[FuncRef], par
             cx.either(
                 many,
                 |cx| {
-                    let host = cx.frame_field(abi::offset::HOST);
+                    let data = cx.frame_field(abi::offset::HOST);
                     let callee = cx.frame_field(abi::offset::PARALLEL);
                     let address = cx.b.ins().func_addr(I64, kernel);
-                    let args = [host, address, frame, work.items, grain];
-                    cx.b.ins().call_indirect(parallel, callee, &args);
+                    let args = [data, address, frame, work.items, grain];
+                    cx.b.ins().call_indirect(host.parallel, callee, &args);
                 },
                 |cx| {
                     let zero = cx.int(0);
@@ -103,15 +148,12 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, steps: &[Step], kernels: &[FuncRef], par
             let fault = cx.load(I64, word, 0);
             let result = cx.int(number as i64 + 1);
             let next = cx.b.create_block();
-            cx.b.ins().brif(fault, faulted, &[result.into()], next, &[]);
+            cx.b.ins().brif(fault, host.faulted, &[result.into()], next, &[]);
             cx.b.switch_to_block(next);
         }
     }
     let done = cx.int(0);
     cx.b.ins().return_(&[done]);
-    cx.b.switch_to_block(faulted);
-    let result = cx.b.block_params(faulted)[0];
-    cx.b.ins().return_(&[result]);
 }
 
 fn work(cx: &mut Cx<'_, '_>, kernel: &Kernel) -> Work {

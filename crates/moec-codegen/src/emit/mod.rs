@@ -163,7 +163,7 @@ fn define_entry<M: Module>(
     module.define(id, |b, m| {
         let kernels: Vec<_> = kernels.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect();
         let mut cx = Cx::begin(b, plan, fma);
-        driver::emit(&mut cx, steps, &kernels, parallel);
+        driver::emit(&mut cx, phase, steps, &kernels, parallel);
         cx.finish(&name)
     })
 }

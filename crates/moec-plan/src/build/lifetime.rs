@@ -13,10 +13,7 @@ impl Planner<'_> {
             name: module.name.clone(),
             dims: module.dims.clone(),
             inputs: module.inputs().map(|(_, name, ty)| (name.into(), ty.clone())).collect(),
-            weights: module
-                .weights()
-                .map(|(id, name, ty)| (name.into(), ty.clone(), module.node(id).attrs.str("from").into()))
-                .collect(),
+            weights: self.weights,
             outputs: module
                 .outputs
                 .iter()
@@ -26,6 +23,7 @@ impl Planner<'_> {
             buffers: self.buffers,
             load: self.load,
             run: self.run,
+            switches: self.switches,
         };
         verify(&plan)?;
         Ok(plan)

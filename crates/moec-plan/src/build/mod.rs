@@ -12,6 +12,7 @@ mod emit;
 mod epilogue;
 mod layout;
 mod lifetime;
+mod loaded;
 mod operand;
 mod reduce;
 mod store;
@@ -19,26 +20,37 @@ mod survey;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, ValueId};
+use moec_ir::{DType, Dim, DimExpr, Module, Node, Op, TensorType, ValueId};
 
-use crate::{Buffer, BufferId, Kernel, Pack, Panels, Phase, Place, Plan, PlanError, RoutingBuffers, Step};
+use crate::{
+    Buffer, BufferId, Kernel, Pack, Panels, Phase, Place, Plan, PlanError, RoutingBuffers, Step, Switch,
+};
 
 use contract::{Contraction, Copy};
 use dispatch::Choice;
+use loaded::Loaded;
 use survey::Survey;
 use view::View;
 
 /// Plans an optimised and instantiated module: only symbols that get their value at run time are
 /// left. `panels` are those that the target's tiles read.
 pub fn plan(module: &Module, panels: Panels) -> Result<Plan, PlanError> {
-    let mut planner = Planner::new(module, panels)?;
-    for (id, node) in module.iter() {
-        if planner.survey.live[id.index()] {
-            planner.visit(id, node)?;
-        }
+    plan_programs(module, &[], panels)
+}
+
+/// Plans several programs with the same interface and dims as one: `first`, and from each number of
+/// tokens on another, ascending. What is done when weights are loaded is done once for all of them.
+/// One symbol, the number of tokens, is open until the program runs.
+pub fn plan_programs(first: &Module, others: &[(u64, &Module)], panels: Panels) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(first, panels);
+    planner.program()?;
+    for (from, module) in others {
+        planner.switches.push(Switch { from: *from, step: planner.run.len() });
+        planner.turn_to(module);
+        planner.program()?;
     }
-    planner.write_outputs()?;
     planner.finish()
 }
 
@@ -94,11 +106,14 @@ struct Planner<'m> {
     choices: BTreeMap<ValueId, Choice>,
     packs: Vec<(Phase, Pack)>,
     copies: Vec<Copy>,
+    weights: Vec<(Arc<str>, TensorType, Arc<str>)>,
+    switches: Vec<Switch>,
+    loaded: Loaded,
 }
 
 impl<'m> Planner<'m> {
-    fn new(module: &'m Module, panels: Panels) -> Result<Planner<'m>, PlanError> {
-        let mut planner = Planner {
+    fn new(module: &'m Module, panels: Panels) -> Planner<'m> {
+        Planner {
             module,
             survey: Survey::new(module),
             held: vec![Held::Nothing; module.nodes.len()],
@@ -111,23 +126,67 @@ impl<'m> Planner<'m> {
             choices: BTreeMap::new(),
             packs: Vec::new(),
             copies: Vec::new(),
-        };
+            weights: Vec::new(),
+            switches: Vec::new(),
+            loaded: Loaded::default(),
+        }
+    }
+
+    /// Turns to the next program. What was made from weights stays known, under their names.
+    fn turn_to(&mut self, module: &'m Module) {
+        self.module = module;
+        self.survey = Survey::new(module);
+        self.held = vec![Held::Nothing; module.nodes.len()];
+        self.written = vec![false; module.outputs.len()];
+        self.packs.retain(|(phase, _)| *phase == Phase::Load);
+        self.copies.clear();
+        self.choices.clear();
+    }
+
+    /// Plans the present module.
+    fn program(&mut self) -> Result<(), PlanError> {
+        let module = self.module;
         for (number, (id, name, ty)) in module.inputs().enumerate() {
-            planner.source(id, name, ty.dtype, Place::Input(number))?;
+            self.source(id, name, ty.dtype, Place::Input(number))?;
         }
-        for (number, (id, name, ty)) in module.weights().enumerate() {
-            planner.source(id, name, ty.dtype, Place::Weight(number))?;
+        for (id, name, ty) in module.weights() {
+            let known = self.weights.iter().position(|(known, _, _)| **known == *name);
+            let number = known.unwrap_or(self.weights.len());
+            if known.is_none() {
+                self.weights.push((name.into(), ty.clone(), module.node(id).attrs.str("from").into()));
+            }
+            self.source(id, name, ty.dtype, Place::Weight(number))?;
         }
-        Ok(planner)
+        let names = self.loaded.names(module, &self.survey.phase);
+        for (id, node) in module.iter() {
+            if !self.survey.live[id.index()] || !matches!(self.held[id.index()], Held::Nothing) {
+                continue;
+            }
+            match names[id.index()].and_then(|name| self.loaded.held(name)) {
+                Some(held) => self.hold(id, held),
+                None => self.visit(id, node)?,
+            }
+        }
+        self.write_outputs()?;
+        self.loaded.keep(&names, &self.held);
+        Ok(())
     }
 
     /// Gives the value `id` a buffer that somebody else fills.
     fn source(&mut self, id: ValueId, name: &str, dtype: DType, place: Place) -> Result<(), PlanError> {
         let shape = &self.module.node(id).tensor().shape;
         let elements = DimExpr::Dim(Dim::product(shape)?);
-        let buffer = self.buffer(name.to_owned(), dtype, elements, place);
+        let buffer = self.given(name, dtype, elements, place);
         self.held[id.index()] = Held::View(View::natural(buffer, shape)?);
         Ok(())
+    }
+
+    /// The one buffer of a place that somebody else provides.
+    fn given(&mut self, name: &str, dtype: DType, elements: DimExpr, place: Place) -> BufferId {
+        match self.buffers.iter().position(|buffer| buffer.place == place && buffer.dtype == dtype) {
+            Some(at) => BufferId(at as u32),
+            None => self.buffer(name.to_owned(), dtype, elements, place),
+        }
     }
 
     /// A new buffer. Names that are taken get a number.
@@ -154,7 +213,7 @@ impl<'m> Planner<'m> {
             self.written[at] = true;
             let elements = DimExpr::Dim(ty.elements()?);
             let name = self.module.outputs[at].name.to_string();
-            let buffer = self.buffer(name, ty.dtype, elements, Place::Output(at));
+            let buffer = self.given(&name, ty.dtype, elements, Place::Output(at));
             return Ok(View::natural(buffer, &ty.shape)?);
         }
         self.scratch(format!("v{}", id.0), ty.dtype, &ty.shape)
@@ -192,6 +251,7 @@ impl<'m> Planner<'m> {
 
     fn visit(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
         match node.op {
+            // Their memory is given.
             Op::Input | Op::Weight => {}
             Op::Literal => {
                 let place = Place::Literal(node.attrs.numbers("values").clone());
@@ -230,7 +290,7 @@ impl<'m> Planner<'m> {
                 self.written[at] = true;
                 let ty = self.module.node(output.value).tensor();
                 let elements = DimExpr::Dim(ty.elements()?);
-                let buffer = self.buffer(output.name.to_string(), ty.dtype, elements, Place::Output(at));
+                let buffer = self.given(&output.name, ty.dtype, elements, Place::Output(at));
                 let target = View::natural(buffer, &ty.shape)?;
                 self.map_into(Phase::Run, output.value, &target)?;
             }

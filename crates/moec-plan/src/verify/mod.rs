@@ -14,7 +14,9 @@
 //! 8. an index computed from data is checked by [`InRange`](crate::Scalar::InRange), or loaded from
 //!    what a grouping wrote;
 //! 9. what is stored has the element type of the buffer;
-//! 10. the left operand of a product is `f32`, and its weights have one shape and one element type.
+//! 10. the left operand of a product is `f32`, and its weights have one shape and one element type;
+//! 11. where there are several programs, one symbol selects among them, each keeps the above by itself
+//!     with what the load phase left, and they stand in ascending order.
 //!
 //! That accesses stay inside buffers follows from how views are made and is tested, not checked here.
 
@@ -22,6 +24,9 @@ mod kernels;
 mod scalars;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+
+use moec_ir::DimKind;
 
 use crate::{BufferId, Kernel, Phase, Place, Plan, PlanError, Step};
 
@@ -35,18 +40,32 @@ pub fn verify(plan: &Plan) -> Result<(), PlanError> {
             checker.written.insert(BufferId(at as u32));
         }
     }
-    for phase in [Phase::Load, Phase::Run] {
-        for (at, step) in plan.steps(phase).iter().enumerate() {
-            checker
-                .step(phase, at, step)
-                .map_err(|what| PlanError::Broken(format!("{}: {what}", step.name)))?;
+    checker.steps(Phase::Load, 0..plan.load.len())?;
+    switches(plan)?;
+    for (_, steps) in plan.programs() {
+        // No program of the run sees what another has written.
+        let mut checker = checker.clone();
+        checker.steps(Phase::Run, steps)?;
+        for (at, (name, _)) in plan.outputs.iter().enumerate() {
+            let of_output = |id: &BufferId| plan.buffer(*id).place == Place::Output(at);
+            if checker.written.iter().filter(|id| of_output(id)).count() != 1 {
+                return Err(PlanError::Broken(format!("output {name} is not written in one place")));
+            }
         }
     }
-    for (at, (name, _)) in plan.outputs.iter().enumerate() {
-        let of_output = |id: &BufferId| plan.buffer(*id).place == Place::Output(at);
-        if checker.written.iter().filter(|id| of_output(id)).count() != 1 {
-            return Err(PlanError::Broken(format!("output {name} is not written in one place")));
-        }
+    Ok(())
+}
+
+fn switches(plan: &Plan) -> Result<(), PlanError> {
+    let broken = |what: &str| Err(PlanError::Broken(what.to_owned()));
+    let ascends = plan.switches.is_sorted_by(|a, b| a.from < b.from && a.step <= b.step);
+    let ends = plan.switches.iter().all(|switch| switch.from > 0 && switch.step <= plan.run.len());
+    if !ascends || !ends {
+        return broken("programs are not in ascending order");
+    }
+    let open = plan.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime).count();
+    if !plan.switches.is_empty() && open != 1 {
+        return broken("no single symbol selects the program");
     }
     Ok(())
 }
@@ -63,6 +82,7 @@ fn distinct<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), 
 
 type Checked = Result<(), String>;
 
+#[derive(Clone)]
 struct Checker<'a> {
     plan: &'a Plan,
     /// Buffers that hold something.
@@ -72,6 +92,14 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn steps(&mut self, phase: Phase, range: Range<usize>) -> Result<(), PlanError> {
+        for at in range {
+            let step = &self.plan.steps(phase)[at];
+            self.step(phase, at, step).map_err(|what| PlanError::Broken(format!("{}: {what}", step.name)))?;
+        }
+        Ok(())
+    }
+
     fn step(&mut self, phase: Phase, at: usize, step: &Step) -> Checked {
         let kernel = &step.kernel;
         let (reads, writes) = (kernel.reads(), kernel.writes());

@@ -22,15 +22,19 @@ struct Taken {
 }
 
 impl Arena {
-    /// Lays out the scratch buffers of `phase`, each at the lowest offset that is free for its
-    /// life.
+    /// Lays out the scratch buffers that a call of `phase` with these sizes uses, each at the lowest
+    /// offset that is free for its life.
     pub(super) fn new(plan: &Plan, phase: Phase, sizes: &Sizes) -> Result<Arena, RunError> {
+        let active = match phase {
+            Phase::Load => 0..plan.load.len(),
+            Phase::Run => plan.active(sizes),
+        };
         let mut taken: Vec<Taken> = Vec::new();
         let mut offsets = Vec::new();
         let mut total = 0;
         for (at, buffer) in plan.buffers.iter().enumerate() {
             let Place::Scratch { phase: lives, first, last } = buffer.place else { continue };
-            if lives != phase {
+            if lives != phase || !active.contains(&first) {
                 continue;
             }
             let bytes = buffer_bytes(plan, at, sizes)?;

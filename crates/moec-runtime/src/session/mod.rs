@@ -149,7 +149,8 @@ impl Session {
         let entry = self.loaded.program().entry(Phase::Run);
         // SAFETY: every buffer of the plan has its pointer: inputs and outputs were set above and
         // have the bytes that the plan's types ask for; weights and kept buffers live in `loaded`,
-        // which is not written any more; scratch was sized for these dims in `bind`. The entry
+        // which is not written any more; scratch of the steps that these dims select was sized for
+        // them in `bind`, and no other step runs. The entry
         // point belongs to this plan (the promise of `Program`).
         let status = unsafe { self.frames.call(entry, &self.pool) };
         match plan.run.get((status as usize).wrapping_sub(1)) {

@@ -48,6 +48,7 @@ impl Builder {
                 buffers: Vec::new(),
                 load: Vec::new(),
                 run: Vec::new(),
+                switches: Vec::new(),
             },
             sizes: Sizes::new(),
         }

@@ -45,7 +45,11 @@ pub(crate) fn evaluate(
         machine.buffers.push(data);
     }
     for phase in [Phase::Load, Phase::Run] {
-        for (at, step) in plan.steps(phase).iter().enumerate() {
+        let active = match phase {
+            Phase::Load => 0..plan.load.len(),
+            Phase::Run => plan.active(&machine.sizes),
+        };
+        for (at, step) in plan.steps(phase).iter().enumerate().skip(active.start).take(active.len()) {
             machine.forget(phase, at);
             machine.step(&step.kernel).inspect_err(|_| eprintln!("fault in {}", step.name))?;
         }
