@@ -7,5 +7,6 @@ mod check;
 mod evaluator;
 mod fusion;
 mod layer;
+mod programs;
 mod random;
 mod refused;
