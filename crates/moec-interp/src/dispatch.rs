@@ -58,7 +58,7 @@ pub(crate) fn capacity(cx: &Cx<'_>) -> Evaluated {
 pub(crate) fn take_seats(cx: &Cx<'_>) -> Evaluated {
     let (plan, group, x) = (cx.plan()?, cx.size("group")?, cx.tensor(1)?);
     let (seats, all) = (seats(cx)?, x.shape[1]);
-    let groups = if group == plan.tokens { 1 } else { plan.tokens / group };
+    let groups = if cx.attrs.bool("grouped") { x.shape[2] } else { 1 };
     let size: usize = cx.shape()?[1..].iter().product();
     let mut data = cx.room()?;
     for (expert, &pair) in plan.expert_of_row().into_iter().zip(&plan.pairs) {

@@ -156,7 +156,10 @@ fn dropping(g: &mut Growth) -> Option<()> {
     let x = if g.constant(&tokens).is_some() && g.rng.once_in(2) {
         let seat = g.push(Op::PlanSeat, &[plan], attrs.clone());
         g.keep(seat, Range::exact(-1.0, 15.0));
-        let groups = if group == tokens { Vec::new() } else { vec![tokens.clone()] };
+        let grouped = group != tokens;
+        let groups = if grouped { vec![tokens.clone()] } else { Vec::new() };
+        let [of, order] = attrs.clone();
+        let attrs = [of, ("grouped", grouped.into()), order];
         let seats = Dim::constant(g.rng.pick(&[0, 1, 2, 4]));
         let shape: Vec<Dim> = [e.clone(), seats].into_iter().chain(groups).chain([h.clone()]).collect();
         let x = g.source(TensorType::new(DType::F32, shape));

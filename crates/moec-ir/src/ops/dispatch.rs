@@ -49,9 +49,17 @@ pub(super) fn seat(cx: &Infer<'_>) -> Result<Type, String> {
 /// Any number of seats.
 pub(super) fn take_seats(cx: &Infer<'_>) -> Result<Type, String> {
     let Some(seats) = cx.tensor(1)?.shape.get(1) else { return Err("operand 1 has no axis of seats".into()) };
-    let groups = groups(cx)?;
-    let leading = [&plan_operand(cx)?.experts, seats, &groups];
-    taken(cx, if groups.is(1) { &leading[..2] } else { &leading })
+    let (plan, group) = (plan_operand(cx)?, cx.attrs.dim("group"));
+    if !cx.attrs.bool("grouped") {
+        cx.expect_same("one group and all tokens", group, &plan.tokens)?;
+        return taken(cx, &[&plan.experts, seats]);
+    }
+    let Some(groups) = cx.tensor(1)?.shape.get(2) else {
+        return Err("operand 1 has no axis of groups".into());
+    };
+    let tokens = groups.times(group).map_err(|e| e.to_string())?;
+    cx.expect_same("groups and all tokens", &tokens, &plan.tokens)?;
+    taken(cx, &[&plan.experts, seats, groups])
 }
 
 pub(super) fn subset(cx: &Infer<'_>) -> Result<Type, String> {

@@ -226,8 +226,9 @@ op_table! {
     /// Rows of `[experts, tokens, ..]` by pair, in plan rows.
     TakePairs = "take_pairs" (2) [] dispatch::take_pairs, moved;
     /// Rows of `[experts, seats, groups, ..]` by expert, seat (see `plan_seat`) and group of the token, in
-    /// plan rows; 0 where there is no such seat. With one group there is no axis of groups.
-    TakeSeats = "take_seats" (2) [group: Dim, slots_first: Bool] dispatch::take_seats, moved;
+    /// plan rows; 0 where there is no such seat. Without `grouped` all tokens are one group, which has
+    /// no axis.
+    TakeSeats = "take_seats" (2) [group: Dim, grouped: Bool, slots_first: Bool] dispatch::take_seats, moved;
     /// For each plan row, the contraction `spec` of operand 1 (plan rows first) with the row's
     /// expert in operand 2 (experts first): of plan, x, w.
     GroupedMatmul = "grouped_matmul" (3) [spec: Str] dispatch::grouped_matmul, dispatch::flops;

@@ -98,8 +98,7 @@ impl Planner<'_> {
         let pairs = View::natural(seats.buffer, std::slice::from_ref(&routing.total))?;
         self.settle(x, self.phase(id))?;
         let (shape, from) = (&node.tensor().shape, self.shape(x).to_vec());
-        let grouped = from.len() > shape.len() + 1;
-        let group_of = match grouped {
+        let group_of = match node.attrs.bool("grouped") {
             true => Some(self.group_of_tokens(id, &from[2], node.attrs.dim("group"))?),
             false => None,
         };

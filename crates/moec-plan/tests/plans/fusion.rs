@@ -206,5 +206,5 @@ fn a_chain_of_plans_is_grouped_once() {
         output "y" = %9
         "#,
     );
-    assert_eq!(kinds(&plan), ["seat", "map", "group", "product", "reduce"]);
+    assert_eq!(kinds(&plan), ["seat", "map", "map", "group", "product", "reduce"]);
 }
