@@ -68,13 +68,14 @@ pub(crate) struct Bound {
 impl Bound {
     /// The expression of one expert's part, or of the whole where there is no axis of experts. `half` is
     /// the place in a fused matrix. The last axes are those wanted, transposed where the file has them
-    /// the other way round.
+    /// the other way round; axes of size 1 are left out.
     pub(crate) fn part(&self, wanted: &[&str], half: Option<usize>) -> Result<String, ImportError> {
         let mut indices = Vec::new();
         let mut rest = Vec::new();
         for dim in &self.dims {
             match (dim.as_str(), half) {
                 _ if wanted.contains(&dim.as_str()) => rest.push(dim.as_str()),
+                ("1", _) => {}
                 ("E", _) => indices.push("e".to_owned()),
                 (PAIR, Some(half)) => indices.push(format!("{PAIR} = {half}")),
                 (dim, _) => rest.push(dim),
@@ -83,6 +84,9 @@ impl Bound {
         let index = if indices.is_empty() { String::new() } else { format!("[{}]", indices.join(", ")) };
         let reversed: Vec<&str> = rest.iter().rev().copied().collect();
         match () {
+            () if rest == wanted && self.dims.iter().any(|dim| dim == "1") => {
+                Ok(format!("reshape({}{index}, [{}])", self.name, wanted.join(", ")))
+            }
             () if rest == wanted => Ok(format!("{}{index}", self.name)),
             () if reversed == wanted => Ok(format!("{}{index}.T", self.name)),
             () => Err(ImportError::Internal(format!(

@@ -100,9 +100,6 @@ fn write_shared(
     };
     draft.about.push("Shared expert: always on, times the sigmoid of a gate of its own.".to_owned());
     let gate = draft.bind("shared_gate", "shared_gate", "", gate)?;
-    let column = match gate.part(&["1", "H"], None) {
-        Ok(row) => format!("reshape({row}, [H])"),
-        Err(_) => gate.part(&["H"], None)?,
-    };
+    let column = gate.part(&["H"], None)?;
     Ok(Some(format!("sigmoid(x @ {column}) * {call}")))
 }

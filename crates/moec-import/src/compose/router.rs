@@ -40,7 +40,7 @@ pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
             Optional::When { tensor, when } => (tensor, draft.config.holds(when)?),
         };
         if is_there {
-            let bias = draft.bind("bias", "bias", "", bias)?.name;
+            let bias = draft.bind("bias", "bias", "", bias)?.part(&["E"], None)?;
             choice = format!("{name} + {bias}");
             words.push("chosen by score + bias".to_owned());
         }
