@@ -291,6 +291,49 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
         self.builder.ins().fcvt_to_sint_sat(ty, x)
     }
 
+    /// The quotients of integers rounded down, wrapping; 0 where `y` is 0.
+    pub fn floor_div(&mut self, x: Value, y: Value) -> Value {
+        let zero = self.int(0);
+        let by_zero = self.compare_int(IntCC::Equal, y, zero);
+        // The two divisors that an instruction may refuse.
+        let minus_one = self.int(u32::MAX);
+        let turns = self.compare_int(IntCC::Equal, y, minus_one);
+        let one = self.int(1);
+        let refused = self.either(by_zero, turns);
+        let divisor = self.select(refused, one, y);
+        let quotient = self.quotient(x, divisor);
+        let product = self.builder.ins().imul(quotient, divisor);
+        let rest = self.builder.ins().isub(x, product);
+        let inexact = self.compare_int(IntCC::NotEqual, rest, zero);
+        let signs = self.builder.ins().bxor(x, divisor);
+        let differ = self.compare_int(IntCC::SignedLessThan, signs, zero);
+        let above = self.both(inexact, differ);
+        let below = self.builder.ins().isub(quotient, one);
+        let quotient = self.select(above, below, quotient);
+        let opposite = self.builder.ins().ineg(x);
+        let quotient = self.select(turns, opposite, quotient);
+        self.select(by_zero, zero, quotient)
+    }
+
+    /// What [`floor_div`](Self::floor_div) leaves; `x` where `y` is 0.
+    pub fn modulo(&mut self, x: Value, y: Value) -> Value {
+        let quotient = self.floor_div(x, y);
+        let product = self.builder.ins().imul(quotient, y);
+        self.builder.ins().isub(x, product)
+    }
+
+    /// Quotients of integers rounded towards zero, lane by lane: machines have no vector form.
+    fn quotient(&mut self, x: Value, y: Value) -> Value {
+        let (xs, ys) = (self.split(x), self.split(y));
+        let quotients: Vec<Value> =
+            xs.into_iter().zip(ys).map(|(x, y)| self.builder.ins().sdiv(x, y)).collect();
+        let mut all = self.splat(quotients[0]);
+        for (lane, &quotient) in quotients.iter().enumerate().skip(1) {
+            all = self.builder.ins().insertlane(all, quotient, lane as u8);
+        }
+        all
+    }
+
     /// 1.0 where the mask holds, else 0.0.
     pub fn mask_to_float(&mut self, mask: Mask) -> Value {
         let (one, zero) = (self.float(1.0), self.float(0.0));
@@ -312,7 +355,7 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
     }
 
     /// Loads consecutive elements from `pointer + offset` (bytes, any alignment of the element
-    /// itself): floats widened to `f32`, integers as they are.
+    /// itself): floats widened to `f32`, integers to `i32`.
     ///
     /// # Panics
     /// On [`DType::Bool`], which is loaded by [`load_mask`](Self::load_mask).
@@ -334,11 +377,13 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
                 let half = self.load_halves(pointer, offset);
                 self.f16_to_f32(half)
             }
+            DType::U8 => self.load_bytes(pointer, offset),
             DType::Bool => unreachable!("booleans are loaded as masks"),
         }
     }
 
-    /// Stores what [`load`](Self::load) gives: `f32` values are rounded to the storage format.
+    /// Stores what [`load`](Self::load) gives: `f32` values are rounded to the storage format;
+    /// integers must lie in its range.
     ///
     /// # Panics
     /// On [`DType::Bool`], which is stored by [`store_mask`](Self::store_mask).
@@ -355,6 +400,7 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
                 let half = self.f32_to_f16(value);
                 self.store_halves(half, pointer, offset);
             }
+            DType::U8 => self.store_bytes(value, pointer, offset),
             DType::Bool => unreachable!("booleans are stored as masks"),
         }
     }
@@ -367,11 +413,7 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
                 Mask(self.builder.ins().icmp_imm_u(IntCC::NotEqual, byte, 0))
             }
             Lanes::X4 => {
-                let bytes = self.builder.ins().load(I32, memory(), pointer, offset);
-                let bytes = self.builder.ins().scalar_to_vector(I32X4, bytes);
-                let bytes = self.builder.ins().bitcast(I8X16, other_lanes(), bytes);
-                let halves = self.builder.ins().uwiden_low(bytes);
-                let words = self.builder.ins().uwiden_low(halves);
+                let words = self.load_bytes(pointer, offset);
                 let zero = self.int(0);
                 Mask(self.builder.ins().icmp(IntCC::NotEqual, words, zero))
             }
@@ -380,12 +422,38 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
 
     /// Stores booleans as bytes 0 and 1.
     pub fn store_mask(&mut self, mask: Mask, pointer: Value, offset: i32) {
-        let bytes = match self.lanes {
-            Lanes::Scalar => mask.0,
+        match self.lanes {
+            Lanes::Scalar => {
+                self.builder.ins().store(memory(), mask.0, pointer, offset);
+            }
             Lanes::X4 => {
                 let ones = self.mask_to_int(mask);
-                let halves = self.builder.ins().snarrow(ones, ones);
-                let bytes = self.builder.ins().snarrow(halves, halves);
+                self.store_bytes(ones, pointer, offset);
+            }
+        }
+    }
+
+    /// Bytes, zero-extended to the integer lanes.
+    fn load_bytes(&mut self, pointer: Value, offset: i32) -> Value {
+        match self.lanes {
+            Lanes::Scalar => self.builder.ins().uload8(I32, memory(), pointer, offset),
+            Lanes::X4 => {
+                let bytes = self.builder.ins().load(I32, memory(), pointer, offset);
+                let bytes = self.builder.ins().scalar_to_vector(I32X4, bytes);
+                let bytes = self.builder.ins().bitcast(I8X16, other_lanes(), bytes);
+                let halves = self.builder.ins().uwiden_low(bytes);
+                self.builder.ins().uwiden_low(halves)
+            }
+        }
+    }
+
+    /// Stores integer lanes of 0 to 255 as bytes.
+    fn store_bytes(&mut self, words: Value, pointer: Value, offset: i32) {
+        let bytes = match self.lanes {
+            Lanes::Scalar => self.builder.ins().ireduce(I8, words),
+            Lanes::X4 => {
+                let halves = self.builder.ins().snarrow(words, words);
+                let bytes = self.builder.ins().unarrow(halves, halves);
                 let word = self.builder.ins().bitcast(I32X4, other_lanes(), bytes);
                 self.builder.ins().extractlane(word, 0u8)
             }

@@ -24,6 +24,7 @@ fn encode(dtype: DType, values: impl Iterator<Item = f64>) -> Vec<u8> {
             DType::Bf16 => bytes.extend(bf16::from_f64(value).to_le_bytes()),
             DType::F16 => bytes.extend(f16::from_f64(value).to_le_bytes()),
             DType::I32 => bytes.extend((value as i32).to_le_bytes()),
+            DType::U8 => bytes.push(value as u8),
             DType::Bool => bytes.push(u8::from(value != 0.0)),
         }
     }
@@ -36,7 +37,7 @@ fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
         DType::Bf16 => f64::from(bf16::from_le_bytes(b.try_into().unwrap())),
         DType::F16 => f64::from(f16::from_le_bytes(b.try_into().unwrap())),
         DType::I32 => f64::from(i32::from_le_bytes(b.try_into().unwrap())),
-        DType::Bool => f64::from(b[0]),
+        DType::U8 | DType::Bool => f64::from(b[0]),
     };
     bytes.chunks(dtype.bytes()).map(element).collect()
 }

@@ -6,9 +6,10 @@
 //! - **Floats.** An `f32` value is a real number held in f64 and never rounded on the way. Only a
 //!   `cast` rounds: to `bf16` and `f16`, and to `f32` from `i32`, to nearest even, overflow to
 //!   infinity, NaN kept. Constants and literals of 16-bit types are rounded to their type.
-//! - **Casts.** To `i32` towards zero, saturating, NaN to 0. To `bool` true unless zero, so NaN is
+//! - **Casts.** To `i32` and `u8` towards zero, saturating, NaN to 0. To `bool` true unless zero, so NaN is
 //!   true. From `f32` to `f32` nothing happens.
-//! - **Integers.** `i32` arithmetic, sums included, wraps at 32 bits.
+//! - **Integers.** `i32` arithmetic, sums included, wraps at 32 bits. `floor_div` rounds down and is 0
+//!   for a divisor of 0; `mod` is what is missing, so that `x = floor_div(x, y) * y + mod(x, y)` always.
 //! - **NaN.** `maximum`, `minimum`, `max`, `min` and `relu` yield NaN if any operand is. `argmax` agrees
 //!   with `max`: the first NaN if there is one. In `top_k` and `argsort` NaN comes last, whether
 //!   ascending or descending. Comparisons are IEEE's.

@@ -3,13 +3,14 @@
 use moec_ir::DType;
 
 /// `value` as the nearest element of `to`: floats to nearest even, overflow to infinity; `i32`
-/// towards zero, saturating, NaN to 0; `bool` true unless zero.
+/// and `u8` towards zero, saturating, NaN to 0; `bool` true unless zero.
 pub fn round_to(to: DType, value: f64) -> f64 {
     match to {
         DType::F32 => f64::from(value as f32),
         DType::Bf16 => round_float(value, 8, -126, f64::from_bits(0x47EF_E000_0000_0000)),
         DType::F16 => round_float(value, 11, -14, 65504.0),
         DType::I32 => f64::from(value as i32),
+        DType::U8 => f64::from(value as u8),
         DType::Bool => f64::from(value != 0.0),
     }
 }
@@ -84,6 +85,21 @@ pub(crate) fn gelu(x: f64) -> f64 {
 pub(crate) fn gelu_tanh(x: f64) -> f64 {
     let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
     x * (1.0 + inner.tanh()) / 2.0
+}
+
+/// The quotient rounded down, wrapping; 0 if `y` is 0.
+pub(crate) fn floor_div(x: i32, y: i32) -> i32 {
+    if y == 0 {
+        return 0;
+    }
+    let quotient = x.wrapping_div(y);
+    let inexact = quotient.wrapping_mul(y) != x;
+    if inexact && (x < 0) != (y < 0) { quotient - 1 } else { quotient }
+}
+
+/// What [`floor_div`] leaves.
+pub(crate) fn modulo(x: i32, y: i32) -> i32 {
+    x.wrapping_sub(floor_div(x, y).wrapping_mul(y))
 }
 
 /// The sum of two elements of type `dtype`; `i32` wraps.

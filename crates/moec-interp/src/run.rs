@@ -128,6 +128,7 @@ fn given<'a>(
     }
     let valid = |x: &f64| match tensor.dtype {
         DType::I32 => f64::from(*x as i32) == *x,
+        DType::U8 => f64::from(*x as u8) == *x,
         DType::Bool => *x == 0.0 || *x == 1.0,
         DType::F32 | DType::Bf16 | DType::F16 => true,
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The element type of a tensor. Arithmetic is done in `f32`, `i32` or `bool`; the 16-bit floats
-/// are storage that widens exactly.
+/// and `u8` are storage that widens exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
     /// IEEE binary32.
@@ -14,13 +14,15 @@ pub enum DType {
     F16,
     /// Two's complement, 32 bits.
     I32,
+    /// One byte, 0 to 255.
+    U8,
     /// One byte, 0 or 1.
     Bool,
 }
 
 impl DType {
     /// Every element type, in text order of the language reference.
-    pub const ALL: [DType; 5] = [DType::F32, DType::Bf16, DType::F16, DType::I32, DType::Bool];
+    pub const ALL: [DType; 6] = [DType::F32, DType::Bf16, DType::F16, DType::I32, DType::U8, DType::Bool];
 
     /// The name in `.moe` and `.moir`.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl DType {
             DType::Bf16 => "bf16",
             DType::F16 => "f16",
             DType::I32 => "i32",
+            DType::U8 => "u8",
             DType::Bool => "bool",
         }
     }
@@ -43,7 +46,7 @@ impl DType {
         match self {
             DType::F32 | DType::I32 => 4,
             DType::Bf16 | DType::F16 => 2,
-            DType::Bool => 1,
+            DType::U8 | DType::Bool => 1,
         }
     }
 

@@ -173,7 +173,7 @@ impl Analysis<'_> {
             Op::Reshape => self.reshape(args[0], shape(0), &node.tensor().shape),
             Op::Broadcast if args[0] == Free => self.same_everywhere(&node.tensor().shape),
             Op::ScatterAdd if args[1] != Free => None,
-            Op::Neg | Op::Abs | Op::Exp | Op::Log | Op::Sqrt | Op::Rsqrt | Op::Tanh | Op::Erf => {
+            Op::Neg | Op::Abs | Op::Exp | Op::Exp2 | Op::Log | Op::Sqrt | Op::Rsqrt | Op::Tanh | Op::Erf => {
                 self.carried(node, &args)
             }
             Op::Sigmoid | Op::Silu | Op::Gelu | Op::GeluTanh | Op::Relu | Op::Softplus => {
@@ -181,6 +181,7 @@ impl Analysis<'_> {
             }
             Op::Not | Op::Cast => self.carried(node, &args),
             Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Minimum | Op::Maximum => self.carried(node, &args),
+            Op::FloorDiv | Op::Mod => self.carried(node, &args),
             Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge => self.carried(node, &args),
             Op::And | Op::Or | Op::Select => self.carried(node, &args),
             Op::Broadcast

@@ -4,6 +4,7 @@ use moec_diag::{Diagnostic, Span, codes};
 use moec_ir::{Attr, DType, Op, TensorType};
 
 use crate::axis::{self, Axis};
+use crate::element::as_number;
 use crate::lowerer::{Check, Failed, Lowerer};
 use crate::value::{Hidden, Literal, Operand, Route, Tensor, Value, type_text};
 
@@ -45,6 +46,7 @@ impl<'a> Lowerer<'a> {
         let value = match literal {
             Literal::Bool(b) if dtype == DType::Bool => f64::from(u8::from(b)),
             Literal::Number(n) if dtype.is_float() => n,
+            Literal::Number(n) if dtype == DType::U8 && n.fract() == 0.0 && (0.0..=255.0).contains(&n) => n,
             Literal::Number(n)
                 if dtype == DType::I32
                     && n.fract() == 0.0
@@ -142,7 +144,7 @@ impl<'a> Lowerer<'a> {
         let text = self.text(operand.span);
         let diagnostic = Diagnostic::error(&codes::ELEMENT_TYPE, format!("{what} takes numbers"))
             .label(operand.span, tensor.type_text())
-            .help(format!("`i32({text})` counts true as 1"));
+            .help(as_number(&text, &Value::Tensor(tensor)));
         Err(self.report(diagnostic))
     }
 

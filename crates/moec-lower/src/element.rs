@@ -14,6 +14,16 @@ struct Common {
     axes: Vec<Axis>,
 }
 
+/// What makes a number of a truth value or a byte.
+pub(crate) fn as_number(text: &str, value: &Value) -> String {
+    match value {
+        Value::Tensor(tensor) if tensor.dtype == DType::U8 => {
+            format!("bytes are stored only: `i32({text})` or `f32({text})` widens them")
+        }
+        _ => format!("`i32({text})` or `f32({text})` counts true as 1"),
+    }
+}
+
 /// How one operand's visible axes fit into another's.
 #[derive(PartialEq)]
 enum Fit {
@@ -170,7 +180,7 @@ impl Lowerer<'_> {
                     let diagnostic = Diagnostic::error(&codes::ELEMENT_TYPE, format!("{what} takes numbers"))
                         .label(operand.span, operand.value.type_text())
                         .context(place, "")
-                        .help(format!("`i32({text})` or `f32({text})` counts true as 1"));
+                        .help(as_number(&text, &operand.value));
                     return Err(self.report(diagnostic));
                 }
             };
@@ -192,7 +202,7 @@ impl Lowerer<'_> {
     }
 
     /// Brings all operands to one shape and to `dtype` (except the condition of a select), and emits `op`.
-    fn elementwise(
+    pub(crate) fn elementwise(
         &mut self,
         what: &str,
         place: Span,

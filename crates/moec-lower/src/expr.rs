@@ -145,7 +145,7 @@ impl Lowerer<'_> {
                 // A number is exactly what was written, rounded once.
                 let literal = match to {
                     DType::Bool => Literal::Bool(n != 0.0),
-                    DType::I32 => Literal::Number(n.trunc()),
+                    DType::I32 | DType::U8 => Literal::Number(n.trunc()),
                     _ => Literal::Number(n),
                 };
                 self.filled(operand.span, literal, to, &[], &[])?

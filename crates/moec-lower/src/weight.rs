@@ -18,6 +18,7 @@ pub(crate) fn dtype(written: ast::DType) -> Option<DType> {
         ast::DType::Bf16 => Some(DType::Bf16),
         ast::DType::F16 => Some(DType::F16),
         ast::DType::I32 => Some(DType::I32),
+        ast::DType::U8 => Some(DType::U8),
         ast::DType::Bool => Some(DType::Bool),
         ast::DType::Float => None,
     }
@@ -183,6 +184,7 @@ impl Lowerer<'_> {
             (Some(Literal::Number(n)), DType::I32) => {
                 n.fract() == 0.0 && n >= i32::MIN.into() && n <= i32::MAX.into()
             }
+            (Some(Literal::Number(n)), DType::U8) => n.fract() == 0.0 && (0.0..=255.0).contains(&n),
             (Some(Literal::Number(_)), DType::F32 | DType::Bf16 | DType::F16) => true,
             _ => false,
         };

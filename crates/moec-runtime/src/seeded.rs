@@ -17,8 +17,8 @@ const CHUNK: usize = 1 << 14;
 /// Fills `bytes` with elements of `dtype`; a rest shorter than an element stays as it is.
 ///
 /// Floats have mean 0 and standard deviation `spread` (a triangular distribution, cut off at 2.45
-/// deviations) and use the whole mantissa; `i32` is uniform in `0..spread`, at least `0..1`; `bool`
-/// is a fair coin. For a matrix that is multiplied by rows of `n` elements, `1 / sqrt(n)` keeps
+/// deviations) and use the whole mantissa; `i32` is uniform in `0..spread`, at least `0..1`; `u8`
+/// is uniform in 112..144, which is moderate as an exponent; `bool` is a fair coin. For a matrix that is multiplied by rows of `n` elements, `1 / sqrt(n)` keeps
 /// activations near 1.
 pub fn fill(pool: &Pool, seed: u64, name: &str, dtype: DType, spread: f32, bytes: &mut [u8]) {
     pool.run_chunks(bytes, CHUNK * dtype.bytes(), &|index, chunk| {
@@ -35,6 +35,7 @@ pub fn fill(pool: &Pool, seed: u64, name: &str, dtype: DType, spread: f32, bytes
                     (((u64::from(random.next_u32()) * u64::from(limit)) >> 32) as u32).to_le_bytes()
                 });
             }
+            DType::U8 => each(chunk, || [112 + (random.next_u32() >> 27) as u8]),
             DType::Bool => each(chunk, || [(random.next_u32() >> 31) as u8]),
         }
     });

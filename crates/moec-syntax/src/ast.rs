@@ -304,6 +304,8 @@ pub enum DType {
     F16,
     /// `i32`
     I32,
+    /// `u8`
+    U8,
     /// `bool`
     Bool,
     /// `float`: any float element type; in the signature of a `fn` only.
@@ -318,6 +320,7 @@ impl DType {
             DType::Bf16 => "bf16",
             DType::F16 => "f16",
             DType::I32 => "i32",
+            DType::U8 => "u8",
             DType::Bool => "bool",
             DType::Float => "float",
         }

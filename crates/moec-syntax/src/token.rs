@@ -39,6 +39,7 @@ pub(crate) enum TokenKind {
     #[token("bf16")] Bf16,
     #[token("f16")] F16,
     #[token("i32")] I32,
+    #[token("u8")] U8,
     #[token("bool")] Bool,
     #[token("float")] Float,
 
@@ -100,6 +101,7 @@ impl TokenKind {
             TokenKind::Bf16 => DType::Bf16,
             TokenKind::F16 => DType::F16,
             TokenKind::I32 => DType::I32,
+            TokenKind::U8 => DType::U8,
             TokenKind::Bool => DType::Bool,
             TokenKind::Float => DType::Float,
             _ => return None,

@@ -22,7 +22,7 @@ pub fn to_oracle(dtype: DType, shape: &[u64], bytes: &[u8]) -> Tensor {
             let read = |b: &[u8; 2]| f64::from(half::f16::from_ne_bytes(*b));
             bytes.as_chunks::<2>().0.iter().map(read).collect()
         }
-        DType::Bool => bytes.iter().map(|&b| f64::from(b)).collect(),
+        DType::U8 | DType::Bool => bytes.iter().map(|&b| f64::from(b)).collect(),
     };
     Tensor { dtype, shape: shape.iter().map(|&n| n as usize).collect(), data }
 }

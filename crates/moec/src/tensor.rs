@@ -42,6 +42,7 @@ impl HostTensor {
                 DType::I32 => to.copy_from_slice(&(value as i32).to_ne_bytes()),
                 DType::Bf16 => to.copy_from_slice(&half::bf16::from_f64(value).to_ne_bytes()),
                 DType::F16 => to.copy_from_slice(&half::f16::from_f64(value).to_ne_bytes()),
+                DType::U8 => to.fill(value as u8),
                 DType::Bool => to.fill(u8::from(value != 0.0)),
             }
         }
@@ -117,8 +118,12 @@ mod tests {
 
     #[test]
     fn elements_survive_the_way_to_the_oracle_and_back() {
-        for dtype in [DType::F32, DType::I32, DType::Bf16, DType::F16, DType::Bool] {
-            let data = if dtype == DType::Bool { vec![1.0, 0.0, 1.0] } else { vec![1.0, -2.0, 5.0] };
+        for dtype in DType::ALL {
+            let data = match dtype {
+                DType::Bool => vec![1.0, 0.0, 1.0],
+                DType::U8 => vec![1.0, 0.0, 255.0],
+                _ => vec![1.0, -2.0, 5.0],
+            };
             let tensor = Tensor { dtype, shape: vec![3], data };
             assert_eq!(HostTensor::from_oracle(&tensor).unwrap().to_oracle(), tensor);
         }

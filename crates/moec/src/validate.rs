@@ -2,8 +2,9 @@
 //! interpreter, at every compilation.
 //!
 //! Sized dims above 16 are replaced by small ones, smaller for smaller, equal for equal; run-time dims
-//! get small values. Where such sizes contradict the program (a constant slice, say), the real ones are
-//! used if the work is bearable, and otherwise the outcome says that nothing was checked.
+//! get small values. Smaller ones are tried where that is still too much work, as when dims count blocks
+//! of 32. Where such sizes contradict the program (a constant slice, say), the real ones are used if the
+//! work is bearable, and otherwise the outcome says that nothing was checked.
 
 use std::collections::BTreeMap;
 
@@ -43,13 +44,17 @@ const SEEDS: u64 = 2;
 /// Sizes up to this one keep their value: they are numbers of chosen experts, groups and the like.
 const KEPT: u64 = 16;
 
+/// Large sizes are replaced by those above this one; the next is tried where a program is too large.
+const BASES: [u64; 3] = [KEPT, 8, 4];
+
 /// Floating-point operations that one validation may take.
 const WORK: f64 = 3e8;
 
 /// Compares `optimised` with `original`; both with their sized symbols.
 pub(crate) fn validate(original: &Module, optimised: &Module) -> Validation {
     let mut reason = String::new();
-    for sizes in [small(original), original.dims.sized().clone()] {
+    let own = std::iter::once_with(|| original.dims.sized().clone());
+    for sizes in BASES.into_iter().map(|base| small(original, base)).chain(own) {
         let pair = (original.instantiate(&sizes), optimised.instantiate(&sizes));
         let (Ok(a), Ok(b)) = pair else {
             reason = "small sizes contradict the program, and its own are too large".to_owned();
@@ -68,12 +73,12 @@ pub(crate) fn validate(original: &Module, optimised: &Module) -> Validation {
     Validation::Unchecked { reason }
 }
 
-/// A small size for each large sized symbol, in the same order.
-fn small(module: &Module) -> Sizes {
+/// A small size above `base` for each large sized symbol, in the same order.
+fn small(module: &Module, base: u64) -> Sizes {
     let mut values: Vec<u64> = module.dims.sized().values().copied().filter(|&v| v > KEPT).collect();
     values.sort_unstable();
     values.dedup();
-    let shrink = |value: u64| values.binary_search(&value).map_or(value, |rank| KEPT + 1 + rank as u64);
+    let shrink = |value: u64| values.binary_search(&value).map_or(value, |rank| base + 1 + rank as u64);
     module.dims.sized().iter().map(|(name, &value)| (name.clone(), shrink(value))).collect()
 }
 

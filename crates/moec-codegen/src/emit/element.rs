@@ -1,6 +1,6 @@
 //! Element-wise operations on one or four lanes: the op table's meaning in instructions.
 //!
-//! A 16-bit float is held as the `f32` that it widens to; converting to it rounds.
+//! A 16-bit float is held as the `f32` that it widens to, a byte as the `i32`; converting to it rounds.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value};
@@ -75,7 +75,7 @@ impl Cx<'_, '_> {
         let mut e = self.lanes(Lanes::Scalar);
         match dtype {
             DType::Bool => Datum::truth(Lanes::Scalar, e.constant_mask(number != 0.0)),
-            DType::I32 => Datum::number(Lanes::Scalar, e.int(number as i32 as u32)),
+            DType::I32 | DType::U8 => Datum::number(Lanes::Scalar, e.int(number as i32 as u32)),
             DType::F32 => Datum::number(Lanes::Scalar, e.float(number as f32)),
             DType::Bf16 | DType::F16 => {
                 let value = e.float(number as f32);
@@ -89,7 +89,7 @@ impl Cx<'_, '_> {
         let lanes = x.lanes;
         match to {
             DType::Bool => {
-                if from == DType::F32 || from == DType::Bf16 || from == DType::F16 {
+                if from.is_float() {
                     let value = self.value(x);
                     let mut e = self.lanes(lanes);
                     let zero = e.float(0.0);
@@ -99,10 +99,17 @@ impl Cx<'_, '_> {
                 let mask = self.mask(x);
                 Datum::truth(lanes, mask)
             }
-            DType::I32 => {
+            DType::I32 | DType::U8 => {
                 let value = self.value(x);
-                let value = if from.is_float() { self.lanes(lanes).float_to_int(value) } else { value };
-                Datum::number(lanes, value)
+                let mut e = self.lanes(lanes);
+                let value = if from.is_float() { e.float_to_int(value) } else { value };
+                if to == DType::I32 || from == DType::U8 || from == DType::Bool {
+                    return Datum::number(lanes, value);
+                }
+                let least = e.int(0);
+                let raised = self.integer(Op::Maximum, lanes, &[value, least]);
+                let most = self.lanes(lanes).int(u8::MAX.into());
+                Datum::number(lanes, self.integer(Op::Minimum, lanes, &[raised, most]))
             }
             DType::F32 | DType::Bf16 | DType::F16 => {
                 let value = self.value(x);
@@ -191,6 +198,7 @@ impl Cx<'_, '_> {
             Op::Neg => e.neg(x[0]),
             Op::Abs => e.abs(x[0]),
             Op::Exp => e.exp(x[0]),
+            Op::Exp2 => e.exp2(x[0]),
             Op::Log => e.log(x[0]),
             Op::Sqrt => e.sqrt(x[0]),
             Op::Rsqrt => e.rsqrt(x[0]),
@@ -215,6 +223,19 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// `floor_div` or `mod` by `2^shift`. Both round down, so they are a shift and a mask for negative
+    /// numbers too.
+    pub(super) fn by_power_of_two(&mut self, op: Op, x: Datum, shift: u8) -> Datum {
+        let lanes = x.lanes;
+        let value = self.value(x);
+        let mut e = self.lanes(lanes);
+        if op == Op::FloorDiv {
+            return Datum::number(lanes, e.shift_right_signed(value, shift));
+        }
+        let mask = e.int((1 << shift) - 1);
+        Datum::number(lanes, e.builder.ins().band(value, mask))
+    }
+
     /// Wrapping arithmetic.
     fn integer(&mut self, op: Op, lanes: Lanes, x: &[Value]) -> Value {
         let mut e = self.lanes(lanes);
@@ -223,6 +244,8 @@ impl Cx<'_, '_> {
             Op::Add => e.builder.ins().iadd(x[0], x[1]),
             Op::Sub => e.builder.ins().isub(x[0], x[1]),
             Op::Mul => e.builder.ins().imul(x[0], x[1]),
+            Op::FloorDiv => e.floor_div(x[0], x[1]),
+            Op::Mod => e.modulo(x[0], x[1]),
             Op::Abs => {
                 let opposite = e.builder.ins().ineg(x[0]);
                 let zero = e.int(0);

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use moec_ir::{DType, Dim};
+use moec_ir::{DType, Dim, Op};
 use moec_plan::{Index, Load, Scalar, ScalarId, Scalars, Store};
 
 use super::context::Cx;
@@ -219,6 +219,11 @@ impl<'p> Program<'p> {
                         cx.widened(datum, lanes)
                     })
                     .collect();
+                if let (Op::FloorDiv | Op::Mod, [x, _], Some(shift)) =
+                    (op, &data[..], self.power_of_two(args))
+                {
+                    return cx.by_power_of_two(*op, *x, shift);
+                }
                 match args.last() {
                     Some(last) => cx.apply(*op, self.scalars.dtype(*last), &data),
                     None => {
@@ -243,6 +248,13 @@ impl<'p> Program<'p> {
                 }
             },
         }
+    }
+
+    /// The exponent, if the last of these scalars is a constant `i32` power of two.
+    fn power_of_two(&self, args: &[ScalarId]) -> Option<u8> {
+        let Scalar::Const(DType::I32, number) = self.scalars.get(*args.last()?) else { return None };
+        let number = number.get() as i32;
+        (number > 0 && number & (number - 1) == 0).then_some(number.trailing_zeros() as u8)
     }
 
     fn iota(&self, cx: &mut Cx<'_, '_>, axis: usize, lanes: Lanes) -> Datum {

@@ -1,4 +1,4 @@
-//! `exp`: reduction by powers of two, then a polynomial on [-ln2/2, ln2/2].
+//! `exp` and `exp2`: reduction by powers of two, then a polynomial on [-ln2/2, ln2/2].
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -11,6 +11,11 @@ const ROUND: f32 = 12_582_912.0;
 const LARGEST: f32 = 89.0;
 /// Below this the result is less than half of the smallest subnormal.
 const SMALLEST: f32 = -104.0;
+
+/// As [`LARGEST`], for powers of two.
+const LARGEST_2: f32 = 129.0;
+/// As [`SMALLEST`], for powers of two.
+const SMALLEST_2: f32 = -151.0;
 
 impl LaneEmitter<'_, '_> {
     /// e to the power of `x`. Overflows to infinity, underflows gradually.
@@ -25,6 +30,25 @@ impl LaneEmitter<'_, '_> {
         let low = self.float(-LN2_LOW);
         let r = self.mul_add(n, high, x);
         let r = self.mul_add(n, low, r);
+        self.scaled_exp(r, shifted)
+    }
+
+    /// 2 to the power of `x`. Overflows to infinity, underflows gradually. Exact for integers: the
+    /// polynomial of 0 is 1.
+    pub fn exp2(&mut self, x: Value) -> Value {
+        let x = self.at_most(x, LARGEST_2);
+        let x = self.at_least(x, SMALLEST_2);
+        let round = self.float(ROUND);
+        let shifted = self.add(x, round);
+        let n = self.sub(shifted, round);
+        let rest = self.sub(x, n);
+        let ln2 = self.float(std::f32::consts::LN_2);
+        let r = self.mul(rest, ln2);
+        self.scaled_exp(r, shifted)
+    }
+
+    /// `exp(r) * 2^n` for r in [-ln2/2, ln2/2], where `shifted` is n + [`ROUND`].
+    fn scaled_exp(&mut self, r: Value, shifted: Value) -> Value {
         // exp(r) = 1 + r + r^2 q(r)
         let q = self
             .horner(r, &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);

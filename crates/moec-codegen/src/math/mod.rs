@@ -5,6 +5,7 @@
 //! | function | bound (ulp) | seen | file |
 //! |---|---|---|---|
 //! | `exp` | 2 | 0.99 | `exp.rs` |
+//! | `exp2` | 2, exact for integers | 0.99 | `exp.rs` |
 //! | `log` | 2 | 0.94 | `log.rs` |
 //! | `tanh` | 2 | 1.28 | `tanh.rs` |
 //! | `erf` | 2 | 1.11 | `erf.rs` |

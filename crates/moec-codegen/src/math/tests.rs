@@ -127,6 +127,17 @@ fn exp() {
 }
 
 #[test]
+fn exp2() {
+    check("exp2", |e, x| e.exp2(x), f64::exp2, 2.0);
+    let integers: Vec<f32> = (-160..=140).chain([150, 200, 1 << 24]).map(|n| n as f32).collect();
+    for target in runnable_targets() {
+        for (&x, &y) in integers.iter().zip(&map_both(&target, |e, x| e.exp2(x), &integers)) {
+            assert_eq!(y, f64::from(x).exp2() as f32, "2^{x} on {}", target.name());
+        }
+    }
+}
+
+#[test]
 fn log() {
     check("log", |e, x| e.log(x), f64::ln, 2.0);
 }
@@ -343,8 +354,9 @@ fn sixteen_bit_floats_round_to_nearest_even() {
 
 #[test]
 fn every_function_compiles_for_every_target_without_a_call() {
-    let functions: [(&str, Emit); 12] = [
+    let functions: [(&str, Emit); 13] = [
         ("exp", |e, x| e.exp(x)),
+        ("exp2", |e, x| e.exp2(x)),
         ("log", |e, x| e.log(x)),
         ("tanh", |e, x| e.tanh(x)),
         ("erf", |e, x| e.erf(x)),

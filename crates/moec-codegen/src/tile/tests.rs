@@ -71,7 +71,7 @@ fn packed(element: DType, panel: &[f32]) -> (Vec<u8>, Vec<f32>) {
                 halves.iter().map(|x| x.to_f32()).collect(),
             )
         }
-        DType::I32 | DType::Bool => unreachable!("no such panels"),
+        DType::I32 | DType::U8 | DType::Bool => unreachable!("no such panels"),
     }
 }
 

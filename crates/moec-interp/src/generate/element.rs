@@ -24,6 +24,7 @@ const POSITIVE: [f64; 2] = [0.25, MOST];
 
 const FUNCTIONS: &[Function] = &[
     Function { op: Op::Exp, from: [-MOST, 3.0], f: f64::exp, slope: |x| x.high.exp(), least: None },
+    Function { op: Op::Exp2, from: [-MOST, 4.0], f: f64::exp2, slope: |x| x.high.exp2(), least: None },
     Function { op: Op::Log, from: POSITIVE, f: f64::ln, slope: |x| 1.0 / x.low, least: None },
     Function { op: Op::Sqrt, from: POSITIVE, f: f64::sqrt, slope: |x| 0.5 / x.low.sqrt(), least: None },
     Function { op: Op::Rsqrt, from: POSITIVE, f: rsqrt, slope: |x| 0.5 * x.low.powf(-1.5), least: None },
@@ -158,8 +159,16 @@ fn integer(g: &mut Growth) -> Option<()> {
         return Some(());
     }
     let y = g.partner(x);
-    let op = g.rng.pick(&[Op::Add, Op::Sub, Op::Mul, Op::Minimum, Op::Maximum]);
-    g.binary(op, x, y).map(drop)
+    let op = g.rng.pick(&[Op::Add, Op::Sub, Op::Mul, Op::Minimum, Op::Maximum, Op::FloorDiv, Op::Mod]);
+    if !matches!(op, Op::FloorDiv | Op::Mod) {
+        return g.binary(op, x, y).map(drop);
+    }
+    // By 0 the first is 0 and the second is the dividend; else a remainder is below its divisor.
+    let most = x.range.most().max(if op == Op::Mod { y.range.most() } else { 0.0 });
+    let y = if g.rng.once_in(2) { y } else { g.constant_like(y, 4.0) };
+    let id = g.push(op, &[x.id, y.id], []);
+    g.keep(id, Range::exact(-most, most));
+    Some(())
 }
 
 fn comparison(g: &mut Growth) -> Option<()> {
@@ -186,7 +195,7 @@ fn logic(g: &mut Growth) -> Option<()> {
 }
 
 fn select(g: &mut Growth) -> Option<()> {
-    let dtype = g.rng.pick(&[DType::F32, DType::F32, DType::I32, DType::Bf16]);
+    let dtype = g.rng.pick(&[DType::F32, DType::F32, DType::I32, DType::Bf16, DType::U8]);
     let x = g.any(dtype);
     let y = g.partner(x);
     let shape = g.ty(x).shape;
@@ -204,6 +213,7 @@ fn cast(g: &mut Growth) -> Option<()> {
     let x = g.any_comparable(from);
     let range = match to {
         DType::Bool => Range::exact(0.0, 1.0),
+        DType::U8 => Range::exact(x.range.low.clamp(0.0, 255.0), x.range.high.clamp(0.0, 255.0)),
         // Rounding may pass the ends, by less than a part in 256.
         _ => Range::exact(x.range.low - x.range.most() / 256.0, x.range.high + x.range.most() / 256.0),
     };

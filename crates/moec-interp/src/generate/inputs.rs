@@ -8,7 +8,7 @@ use super::rng::Rng;
 use crate::{InterpError, Tensor, round_to, value};
 
 /// Random data for the inputs and weights of `module`, by name. What a name starts with decides:
-/// `belowN_` integers below N (all integers else are 0), `scores_` numbers in -2..2 that are all well
+/// `belowN_` integers below N (else `i32` is 0 and `u8` 112 to 143, moderate if it is an exponent), `scores_` numbers in -2..2 that are all well
 /// apart, everything else numbers with a full mantissa in -1..1.
 pub fn inputs(module: &Module, sizes: &Sizes, seed: u64) -> Result<BTreeMap<String, Tensor>, InterpError> {
     let sizes = module.dims.bind(sizes)?;
@@ -23,7 +23,11 @@ pub fn inputs(module: &Module, sizes: &Sizes, seed: u64) -> Result<BTreeMap<Stri
         let mut elements = value::room(&shape)?;
         match ty.dtype {
             DType::Bool => elements.extend((0..count).map(|_| rng.below(2) as f64)),
-            DType::I32 => elements.extend((0..count).map(|_| rng.below(limit(name)) as f64)),
+            DType::I32 => elements.extend((0..count).map(|_| rng.below(limit(name).unwrap_or(1)) as f64)),
+            DType::U8 => match limit(name) {
+                Some(limit) => elements.extend((0..count).map(|_| rng.below(limit) as f64)),
+                None => elements.extend((0..count).map(|_| (112 + rng.below(32)) as f64)),
+            },
             _ if name.starts_with("scores") => {
                 let step = 4.0 / count.max(1) as f64;
                 elements.extend((0..count).map(|i| (i as f64 + 0.5 * rng.unit()) * step - 2.0));
@@ -38,7 +42,7 @@ pub fn inputs(module: &Module, sizes: &Sizes, seed: u64) -> Result<BTreeMap<Stri
 }
 
 /// N of a name that starts with `belowN_`.
-fn limit(name: &str) -> usize {
+fn limit(name: &str) -> Option<usize> {
     let digits = name.strip_prefix("below").and_then(|rest| rest.split('_').next());
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(1)
+    digits.and_then(|digits| digits.parse().ok())
 }

@@ -15,6 +15,7 @@ impl Growth {
             DType::F32,
             DType::F32,
             DType::I32,
+            DType::U8,
             DType::Bool,
             DType::Bf16,
             DType::F16,

@@ -205,7 +205,7 @@ impl Growth {
     /// Whether values of this range may go on in the program.
     fn sane(&self, dtype: DType, range: &Range) -> bool {
         match dtype {
-            DType::I32 | DType::Bool => range.most() <= 1e6,
+            DType::I32 | DType::U8 | DType::Bool => range.most() <= 1e6,
             _ => range.most() <= MOST && range.error <= 500.0 * range.most().max(1.0),
         }
     }
@@ -313,6 +313,7 @@ impl Growth {
                 let limit = 1 + self.rng.below(9);
                 self.indices(ty, limit)
             }
+            DType::U8 => self.indices(ty, 256),
             _ if self.rng.once_in(4) => self.declared("scores", ty, Range::exact(-2.0, 2.0)),
             _ => self.declared("x", ty, Range::exact(-1.0, 1.0)),
         }
@@ -327,7 +328,7 @@ impl Growth {
     fn element(&mut self, dtype: DType) -> f64 {
         match dtype {
             DType::Bool => self.rng.below(2) as f64,
-            DType::I32 => self.rng.below(7) as f64,
+            DType::I32 | DType::U8 => self.rng.below(7) as f64,
             _ => self.rng.below(17) as f64 / 8.0 - 1.0,
         }
     }
@@ -338,7 +339,7 @@ impl Growth {
         let count = sizes.map(|sizes| sizes.into_iter().product::<usize>());
         let range = match ty.dtype {
             DType::Bool => Range::exact(0.0, 1.0),
-            DType::I32 => Range::exact(0.0, 6.0),
+            DType::I32 | DType::U8 => Range::exact(0.0, 6.0),
             _ => Range::exact(-1.0, 1.0),
         };
         if let Some(count) = count.filter(|&n| n <= 40) {

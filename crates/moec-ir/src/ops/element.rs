@@ -19,7 +19,7 @@ pub(super) fn numeric(cx: &Infer<'_>) -> Result<Type, String> {
     let ty = common(cx)?;
     match ty.dtype {
         DType::F32 | DType::I32 => Ok(ty.clone().into()),
-        DType::Bf16 | DType::F16 | DType::Bool => Err(format!("operands are {ty}, expected f32 or i32")),
+        _ => Err(format!("operands are {ty}, expected f32 or i32")),
     }
 }
 
@@ -28,6 +28,14 @@ pub(super) fn float(cx: &Infer<'_>) -> Result<Type, String> {
     match ty.dtype {
         DType::F32 => Ok(ty.clone().into()),
         _ => Err(format!("operands are {ty}, expected f32")),
+    }
+}
+
+pub(super) fn integer(cx: &Infer<'_>) -> Result<Type, String> {
+    let ty = common(cx)?;
+    match ty.dtype {
+        DType::I32 => Ok(ty.clone().into()),
+        _ => Err(format!("operands are {ty}, expected i32")),
     }
 }
 

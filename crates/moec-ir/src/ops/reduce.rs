@@ -21,7 +21,7 @@ pub(super) fn sum(cx: &Infer<'_>) -> Result<Type, String> {
     match ty.dtype {
         DType::F32 | DType::Bf16 | DType::F16 => Ok(result.with_dtype(DType::F32).into()),
         DType::I32 => Ok(result.into()),
-        DType::Bool => Err(wrong(ty, "numbers")),
+        DType::U8 | DType::Bool => Err(wrong(ty, "floats or i32")),
     }
 }
 

@@ -14,6 +14,9 @@ pub(super) fn constant(cx: &Infer<'_>) -> Result<Type, String> {
         DType::I32 if value.fract() != 0.0 || value < i32::MIN.into() || value > i32::MAX.into() => {
             Err(format!("{value} is not an i32"))
         }
+        DType::U8 if value.fract() != 0.0 || !(0.0..=255.0).contains(&value) => {
+            Err(format!("{value} is not a u8"))
+        }
         DType::Bool if value != 0.0 && value != 1.0 => Err(format!("{value} is not a bool")),
         _ => declared(cx),
     }

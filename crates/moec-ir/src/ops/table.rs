@@ -84,6 +84,8 @@ op_table! {
     Abs = "abs" (1) [] element::numeric, one;
     /// The exponential.
     Exp = "exp" (1) [] element::float, transcendental;
+    /// 2 to the power of x; exact for an integer x.
+    Exp2 = "exp2" (1) [] element::float, transcendental;
     /// The natural logarithm.
     Log = "log" (1) [] element::float, transcendental;
     /// The square root.
@@ -114,6 +116,10 @@ op_table! {
     Mul = "mul" (2) [] element::numeric, one;
     /// `x / y`, floats only.
     Div = "div" (2) [] element::float, one;
+    /// The quotient `x / y` of `i32` rounded down, wrapping; 0 if y is 0.
+    FloorDiv = "floor_div" (2) [] element::integer, one;
+    /// What `floor_div` leaves, `x - floor_div(x, y) * y`: it has the sign of y; x if y is 0.
+    Mod = "mod" (2) [] element::integer, one;
     /// The smaller; NaN if either is NaN.
     Minimum = "minimum" (2) [] element::numeric, one;
     /// The larger; NaN if either is NaN.
@@ -138,7 +144,7 @@ op_table! {
     Not = "not" (1) [] element::boolean, one;
     /// `if c then x else y`, of operands c, x, y.
     Select = "select" (3) [] element::select, one;
-    /// The value in element type `to`, rounded to nearest even; to `i32` towards zero.
+    /// The value in element type `to`, rounded to nearest even; to `i32` and `u8` towards zero.
     Cast = "cast" (1) [to: DType] element::cast, one;
 
     // Layout.

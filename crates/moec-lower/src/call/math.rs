@@ -1,6 +1,7 @@
 //! Element-wise functions.
 
-use moec_ir::Op;
+use moec_diag::{Diagnostic, codes};
+use moec_ir::{DType, Op};
 
 use super::Call;
 use crate::lowerer::{Check, Lowerer};
@@ -31,6 +32,23 @@ impl Lowerer<'_> {
     pub(super) fn pair(&mut self, call: &Call<'_>, op: Op) -> Check<Value> {
         let (a, b) = (self.value_of(call, 0), self.value_of(call, 1));
         self.arithmetic(&format!("`{}`", call.row.name), call.span, op, &a?, &b?)
+    }
+
+    /// A function of two `i32`.
+    pub(super) fn integers(&mut self, call: &Call<'_>, op: Op) -> Check<Value> {
+        let (a, b) = (self.value_of(call, 0), self.value_of(call, 1));
+        let (a, b) = (a?, b?);
+        for operand in [&a, &b] {
+            let Value::Tensor(tensor) = &operand.value else { continue };
+            if tensor.dtype != DType::I32 {
+                let message = format!("`{}` takes i32", call.row.name);
+                let diagnostic = Diagnostic::error(&codes::ELEMENT_TYPE, message)
+                    .label(operand.span, tensor.type_text())
+                    .help(format!("`i32({})`", self.text(operand.span)));
+                return Err(self.report(diagnostic));
+            }
+        }
+        self.elementwise(&format!("`{}`", call.row.name), call.span, op, DType::I32, DType::I32, &[a, b])
     }
 
     /// `minimum(maximum(x, low), high)`

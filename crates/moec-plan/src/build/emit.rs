@@ -46,7 +46,7 @@ impl<'p, 'm> Emitter<'p, 'm> {
         Ok(scalar)
     }
 
-    /// The element of `value` at `coords`, widened to `f32` if it is a shorter float.
+    /// The element of `value` at `coords`, widened to the type that is computed in.
     pub(super) fn wide(&mut self, value: ValueId, coords: &[Coord]) -> Result<ScalarId, PlanError> {
         let scalar = self.at(value, coords)?;
         Ok(self.widened(scalar))
@@ -55,6 +55,7 @@ impl<'p, 'm> Emitter<'p, 'm> {
     fn widened(&mut self, scalar: ScalarId) -> ScalarId {
         match self.scalars.dtype(scalar) {
             DType::Bf16 | DType::F16 => self.scalars.push(Scalar::Cast(DType::F32, scalar), DType::F32),
+            DType::U8 => self.scalars.push(Scalar::Cast(DType::I32, scalar), DType::I32),
             _ => scalar,
         }
     }

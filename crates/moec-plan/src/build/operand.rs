@@ -18,7 +18,7 @@ impl Planner<'_> {
             Held::Lazy => {
                 // What weights alone decide is computed when they are loaded.
                 let early = phase == Phase::Run && self.phase(value) == Phase::Load;
-                if early && !self.survey.is_cheap(value) {
+                if early && !self.survey.is_cheap(value, phase) {
                     self.store(value)?;
                 } else {
                     self.fuse_tree(value, None)?;
@@ -32,7 +32,7 @@ impl Planner<'_> {
     /// Prepares a value of which a kernel evaluates elements repeatedly.
     fn settle_repeated(&mut self, value: ValueId, phase: Phase) -> Result<(), PlanError> {
         match self.held[value.index()] {
-            Held::Lazy if self.survey.is_cheap(value) => self.settle(value, phase),
+            Held::Lazy if self.survey.is_cheap(value, phase) => self.settle(value, phase),
             Held::Lazy | Held::Pending(_) => self.store(value).map(drop),
             _ => Ok(()),
         }
@@ -42,6 +42,10 @@ impl Planner<'_> {
     pub(super) fn lazy(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
         let phase = self.phase(id);
         match node.op {
+            Op::Gather if self.uses_each_index_once(node) => {
+                self.settle_repeated(node.args[0], phase)?;
+                self.settle(node.args[1], phase)?;
+            }
             Op::Broadcast | Op::Slice | Op::Gather | Op::OneHot | Op::Einsum => {
                 for &arg in &node.args {
                     self.settle_repeated(arg, phase)?;
@@ -62,11 +66,17 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether no axis of a gather's operand repeats the indices.
+    fn uses_each_index_once(&self, node: &Node) -> bool {
+        let aligned = node.attrs.ints("along").iter().filter(|&&axis| axis != -1).count();
+        self.shape(node.args[0]).len() == aligned + 1
+    }
+
     /// Stores operands that can be computed when weights are loaded for a node that runs later.
     fn settle_early_operands(&mut self, node: &Node, phase: Phase) -> Result<(), PlanError> {
         for &arg in &node.args {
             let early = phase == Phase::Run && self.phase(arg) == Phase::Load;
-            if early && !self.survey.is_cheap(arg) && matches!(self.held[arg.index()], Held::Lazy) {
+            if early && !self.survey.is_cheap(arg, phase) && matches!(self.held[arg.index()], Held::Lazy) {
                 self.store(arg)?;
             }
         }

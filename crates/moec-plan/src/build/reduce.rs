@@ -181,9 +181,10 @@ impl Planner<'_> {
         match ty.dtype {
             DType::Bool => self.reduce_with(id, ReduceOp::Any, &ty.shape, len, body),
             DType::F32 | DType::I32 => self.reduce_with(id, ReduceOp::Sum, &ty.shape, len, body),
-            DType::Bf16 | DType::F16 => {
+            DType::Bf16 | DType::F16 | DType::U8 => {
                 // At most one summand is not zero, so rounding back is exact.
-                let wide = self.scratch(format!("v{}_wide", id.0), DType::F32, &ty.shape)?;
+                let wide = if ty.dtype == DType::U8 { DType::I32 } else { DType::F32 };
+                let wide = self.scratch(format!("v{}_wide", id.0), wide, &ty.shape)?;
                 self.reduce_into(id, ReduceOp::Sum, &wide, &ty.shape, len, body)?;
                 self.narrow(id, &wide)
             }

@@ -52,9 +52,9 @@ pub(super) fn is_outer(node: &Node) -> bool {
 fn own_cost(op: Op) -> u32 {
     match op {
         Op::Const => 0,
-        Op::Exp | Op::Log | Op::Tanh | Op::Erf | Op::Softplus => 16,
+        Op::Exp | Op::Exp2 | Op::Log | Op::Tanh | Op::Erf | Op::Softplus => 16,
         Op::Sigmoid | Op::Silu | Op::Gelu | Op::GeluTanh => 20,
-        Op::Sqrt | Op::Rsqrt | Op::Div => 4,
+        Op::Sqrt | Op::Rsqrt | Op::Div | Op::FloorDiv | Op::Mod => 4,
         Op::Gather | Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::OneHot => 2,
         Op::TakePairs => 3,
         _ => 1,
@@ -148,9 +148,12 @@ impl Survey {
         }
     }
 
-    /// Whether a value is cheap enough to be evaluated more than once for each element.
-    pub(super) fn is_cheap(&self, value: ValueId) -> bool {
-        let limit = if self.phase[value.index()] == Phase::Load { 1 } else { CHEAP };
+    /// Whether a value is cheap enough to be evaluated more than once for each element by kernels of
+    /// `phase`. What weights alone decide is hardly ever cheap in the run phase: there it is done again
+    /// in every run.
+    pub(super) fn is_cheap(&self, value: ValueId, phase: Phase) -> bool {
+        let early = phase == Phase::Run && self.phase[value.index()] == Phase::Load;
+        let limit = if early { 1 } else { CHEAP };
         self.cost[value.index()] <= limit
     }
 

@@ -38,6 +38,9 @@ impl Scalar for f32 {
 impl Scalar for i32 {
     const DTYPE: DType = DType::I32;
 }
+impl Scalar for u8 {
+    const DTYPE: DType = DType::U8;
+}
 impl Scalar for half::bf16 {
     const DTYPE: DType = DType::Bf16;
 }

@@ -169,6 +169,7 @@ fn literal(plan: &Plan, at: usize, values: &[Number], sizes: &Sizes) -> Result<B
             DType::I32 => element.copy_from_slice(&(value as i32).to_ne_bytes()),
             DType::Bf16 => element.copy_from_slice(&half::bf16::from_f64(value).to_ne_bytes()),
             DType::F16 => element.copy_from_slice(&half::f16::from_f64(value).to_ne_bytes()),
+            DType::U8 => element[0] = value as u8,
             DType::Bool => element[0] = u8::from(value != 0.0),
         }
     }

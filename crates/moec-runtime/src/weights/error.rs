@@ -43,7 +43,7 @@ pub enum WeightError {
     #[error("{0}")]
     Missing(Box<Missing>),
     /// The tensor has an element type that moec does not compute with.
-    #[error("tensor \"{name}\" in {} has elements of type {found}; F32, BF16, F16, I32 and BOOL can be used", file.display())]
+    #[error("tensor \"{name}\" in {} has elements of type {found}; F32, BF16, F16, I32, U8 and BOOL can be used", file.display())]
     UnsupportedType {
         /// The tensor.
         name: String,

@@ -134,6 +134,7 @@ fn element_type(dtype: Dtype) -> Option<DType> {
         Dtype::BF16 => Some(DType::Bf16),
         Dtype::F16 => Some(DType::F16),
         Dtype::I32 => Some(DType::I32),
+        Dtype::U8 => Some(DType::U8),
         Dtype::BOOL => Some(DType::Bool),
         _ => None,
     }

@@ -79,6 +79,7 @@ impl<'a> Elements<'a> {
             DType::Bf16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             DType::I32 => Dtype::I32,
+            DType::U8 => Dtype::U8,
             DType::Bool => Dtype::BOOL,
         };
         // An axis beyond `usize` can only be beside a zero one: there are no bytes, and no reader

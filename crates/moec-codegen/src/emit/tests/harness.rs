@@ -91,6 +91,7 @@ impl Builder {
                 let x = next();
                 let element = match buffer.dtype {
                     DType::I32 => Element::Int(x as i32 % 7),
+                    DType::U8 => Element::Int(x as i32 % 256),
                     DType::Bool => Element::Bool(x.is_multiple_of(3)),
                     _ => Element::Float((x % 4001) as f32 / 500.0 - 4.0),
                 };

@@ -59,6 +59,7 @@ fn every_operation() {
         Op::Neg,
         Op::Abs,
         Op::Exp,
+        Op::Exp2,
         Op::Log,
         Op::Sqrt,
         Op::Rsqrt,
@@ -91,6 +92,54 @@ fn every_operation() {
             (e.apply(op, &args), DType::I32)
         });
     }
+}
+
+/// Every pair of divisor and dividend, the refused ones and powers of two as constants included.
+#[test]
+fn integer_quotients() {
+    let divisors = [1, 2, 16, 1 << 30, 3, 10, -1, -7, -16, i32::MIN, i32::MAX];
+    for op in [Op::FloorDiv, Op::Mod] {
+        for divisor in divisors.into_iter().map(Some).chain([None]) {
+            plane(3, 9, |builder, e, shape| {
+                let [x, y] = ["x", "y"].map(|name| {
+                    let buffer = builder.buffer(name, DType::I32, shape);
+                    e.load(DType::I32, at(buffer, shape, &[0, 1]))
+                });
+                let big = e.constant(DType::I32, 715_827_883.0);
+                let x = e.apply(Op::Mul, &[x, big]);
+                let y = divisor.map_or(y, |number| e.constant(DType::I32, number.into()));
+                (e.apply(op, &[x, y]), DType::I32)
+            });
+        }
+        for dividend in [i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX] {
+            plane(3, 9, |builder, e, shape| {
+                let y = builder.buffer("y", DType::I32, shape);
+                let y = e.load(DType::I32, at(y, shape, &[0, 1]));
+                let x = e.constant(DType::I32, dividend.into());
+                (e.apply(op, &[x, y]), DType::I32)
+            });
+        }
+    }
+}
+
+#[test]
+fn bytes() {
+    planes(|builder, e, shape| {
+        let byte = builder.buffer("byte", DType::U8, shape);
+        let row = builder.buffer("row", DType::U8, &shape[..1]);
+        let byte = e.load(DType::U8, at(byte, shape, &[0, 1]));
+        let row = e.load(DType::U8, at(row, &shape[..1], &[0]));
+        let number = e.cast(DType::F32, byte);
+        let scale = e.constant(DType::F32, 1.75);
+        let number = e.apply(Op::Mul, &[number, scale]);
+        let scaled = e.cast(DType::U8, number);
+        let wide = e.cast(DType::I32, row);
+        let far = e.constant(DType::I32, 200.0);
+        let wide = e.apply(Op::Sub, &[wide, far]);
+        let cut = e.cast(DType::U8, wide);
+        let flag = e.cast(DType::Bool, byte);
+        (e.apply(Op::Select, &[flag, scaled, cut]), DType::U8)
+    });
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl Element {
             DType::Bf16 => Float(bf16::from_f32(self.float()).to_f32()),
             DType::F16 => Float(f16::from_f32(self.float()).to_f32()),
             DType::I32 => Int(self.int()),
+            DType::U8 => Int(self.int().clamp(0, 255)),
             DType::Bool => Bool(self.truth()),
         }
     }
@@ -61,6 +62,7 @@ pub(super) fn read(bytes: &[u8], dtype: DType, at: usize) -> Element {
         DType::I32 => Int(i32::from_le_bytes(bytes.try_into().unwrap())),
         DType::Bf16 => Float(bf16::from_le_bytes(bytes.try_into().unwrap()).to_f32()),
         DType::F16 => Float(f16::from_le_bytes(bytes.try_into().unwrap()).to_f32()),
+        DType::U8 => Int(bytes[0].into()),
         DType::Bool => Bool(bytes[0] != 0),
     }
 }
@@ -73,6 +75,7 @@ pub(super) fn write(bytes: &mut [u8], dtype: DType, at: usize, element: Element)
         DType::I32 => bytes.copy_from_slice(&element.int().to_le_bytes()),
         DType::Bf16 => bytes.copy_from_slice(&bf16::from_f32(element.float()).to_le_bytes()),
         DType::F16 => bytes.copy_from_slice(&f16::from_f32(element.float()).to_le_bytes()),
+        DType::U8 => bytes[0] = element.int() as u8,
         DType::Bool => bytes[0] = u8::from(element.truth()),
     }
 }
@@ -470,6 +473,8 @@ fn apply(op: Op, args: &[Element]) -> Element {
             Op::Add => i.wrapping_add(j),
             Op::Sub => i.wrapping_sub(j),
             Op::Mul => i.wrapping_mul(j),
+            Op::FloorDiv => floor_div(i, j),
+            Op::Mod => i.wrapping_sub(floor_div(i, j).wrapping_mul(j)),
             Op::Minimum => i.min(j),
             Op::Maximum => i.max(j),
             _ => panic!("{op}"),
@@ -480,6 +485,7 @@ fn apply(op: Op, args: &[Element]) -> Element {
         Op::Neg => -x,
         Op::Abs => x.abs(),
         Op::Exp => d.exp() as f32,
+        Op::Exp2 => d.exp2() as f32,
         Op::Log => d.ln() as f32,
         Op::Sqrt => x.sqrt(),
         Op::Rsqrt => (1.0 / d.sqrt()) as f32,
@@ -496,4 +502,15 @@ fn apply(op: Op, args: &[Element]) -> Element {
         Op::Maximum => maximum(x, y),
         _ => panic!("{op}"),
     })
+}
+
+/// In 64 bits, where nothing overflows, by the definition of Euclid corrected to the floor.
+fn floor_div(x: i32, y: i32) -> i32 {
+    let (x, y) = (i64::from(x), i64::from(y));
+    let quotient = match y {
+        0 => 0,
+        1.. => x.div_euclid(y),
+        _ => (-x).div_euclid(-y),
+    };
+    quotient as i32
 }
