@@ -19,7 +19,7 @@ pub(crate) struct Encoded {
 
 /// Puts every node of `module` into a new e-graph.
 pub(crate) fn encode(module: &Module) -> Encoded {
-    let sizing = Sizing::new(&module.dims);
+    let sizing = Sizing::new(module);
     let mut graph = Graph::new(Facts::new(sizing.clone()));
     let mut values = Vec::new();
     for node in &module.nodes {

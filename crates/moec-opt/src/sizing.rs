@@ -3,24 +3,34 @@
 
 use std::collections::BTreeMap;
 
-use moec_ir::{Attr, Attrs, Dim, DimKind, DimTable, PlanType, RouteType, Sizes, TensorType, Type};
+use moec_ir::{Attr, Attrs, Dim, DimKind, DimTable, Module, PlanType, RouteType, Sizes, TensorType, Type};
+
+/// The least size that is looked for as a factor of a number: smaller ones are too often one by chance.
+const LEAST_FACTOR: u64 = 17;
 
 /// The symbols of a module and the spelling of each size.
 #[derive(Debug, Clone)]
 pub(crate) struct Sizing {
     table: DimTable,
-    /// For each number of a sized symbol, the first such symbol.
+    /// For each number that is the value of a sized symbol, the first such symbol; for others, the first
+    /// size with this value in the source.
     names: BTreeMap<u64, Dim>,
 }
 
 impl Sizing {
-    /// The spelling of sizes over `table`.
-    pub(crate) fn new(table: &DimTable) -> Sizing {
+    /// The spelling of the sizes of `module`.
+    pub(crate) fn new(module: &Module) -> Sizing {
+        let table = &module.dims;
         let mut names = BTreeMap::new();
         for decl in table.decls() {
             let dim = Dim::symbol(&decl.name);
             if let Some(value) = table.value(&dim) {
                 names.entry(value).or_insert(dim);
+            }
+        }
+        for dim in module.nodes.iter().flat_map(|node| node.ty.dims()) {
+            if let Some(value) = table.value(dim) {
+                names.entry(value).or_insert_with(|| dim.clone());
             }
         }
         Sizing { table: table.clone(), names }
@@ -32,16 +42,29 @@ impl Sizing {
     }
 
     /// The one spelling of `dim`. It depends on the value of `dim` only: numbers 0 and 1 stay
-    /// numbers, a number with a name gets its first name, run-time symbols are kept.
+    /// numbers, a number with a name gets its first name, one without is taken apart into named sizes
+    /// as far as that goes, run-time symbols are kept.
     pub(crate) fn dim(&self, dim: &Dim) -> Dim {
         let Ok(resolved) = self.table.resolve(dim) else { return dim.clone() };
         let coefficient = resolved.coefficient();
         if coefficient < 2 {
             return resolved;
         }
-        let Some(name) = self.names.get(&coefficient) else { return resolved };
-        let named = resolved.divided_by(&Dim::constant(coefficient)).and_then(|rest| name.times(&rest).ok());
-        named.unwrap_or(resolved)
+        let named = self.named(coefficient);
+        let rest = resolved.divided_by(&Dim::constant(coefficient));
+        named.zip(rest).and_then(|(named, rest)| named.times(&rest).ok()).unwrap_or(resolved)
+    }
+
+    /// A number by its name, or else as a product with its largest named factor: `2*F`, not 5760, so that
+    /// the program can be had at other sizes.
+    fn named(&self, number: u64) -> Option<Dim> {
+        if let Some(name) = self.names.get(&number) {
+            return Some(name.clone());
+        }
+        let mut factors = self.names.range(..number).rev().take_while(|(factor, _)| **factor >= LEAST_FACTOR);
+        let (factor, name) = factors.find(|(factor, _)| number.is_multiple_of(**factor))?;
+        let rest = number / factor;
+        name.times(&self.named(rest).unwrap_or(Dim::constant(rest))).ok()
     }
 
     /// A shape in the one spelling.
