@@ -26,7 +26,7 @@ mod target;
 mod term;
 
 pub use joint::{Equality, Joint, Mismatch, join, prove};
-pub use optimize::{Optimized, Variant, egraph_text, optimize};
+pub use optimize::{Optimized, Variant, egraph_text, optimize, price};
 pub use options::{Limits, Numerics, Options, Shares};
 pub use report::{Alternative, Bound, Choice, NodeReport, Reason, Report, RuleCount};
 pub use rules::{RuleInfo, rule_infos};

@@ -13,9 +13,10 @@ use crate::encode::{Choice, Encoded, decode, encode};
 use crate::extract::{Other, extract};
 use crate::node::ENode;
 use crate::options::{Numerics, Options};
-use crate::report::{Report, RuleCount};
+use crate::report::{NodeReport, Report, RuleCount};
 use crate::rules::{RULES, Rule};
 use crate::saturate::{Log, canonical, saturate};
+use crate::sizing::Sizing;
 
 /// An optimised module.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +138,13 @@ pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptErro
         node.rule = *rule;
     }
     Ok(Optimized { module, variants, report })
+}
+
+/// The cost of every node of `module` as it is.
+pub fn price(module: &Module, options: &Options) -> Result<Vec<NodeReport>, OptError> {
+    verify(module)?;
+    let sizing = Sizing::new(&module.dims);
+    Ok(Model::new(module, options, &sizing, options.tokens).nodes(module))
 }
 
 /// The source itself in canonical order.

@@ -146,7 +146,10 @@ pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
 
 pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Result<Optimised, CompileError> {
     if !options.optimise {
-        let (programs, report) = (vec![(0, ir.clone())], moec_opt::Report::default());
+        let costs = moec_opt::price(ir, &opt_options(options))
+            .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
+        let report = moec_opt::Report { before: costs.clone(), after: costs, ..Default::default() };
+        let programs = vec![(0, ir.clone())];
         return Ok(Optimised { programs, usual: 0, report, validation: Validation::Unchanged });
     }
     let wanted = opt_options(options);

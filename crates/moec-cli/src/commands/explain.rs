@@ -95,6 +95,8 @@ fn account(artifact: &Artifact, tokens: u64) -> String {
         None => "until nothing new was found".to_owned(),
         Some(limit) => format!("until the limit of {limit}"),
     };
+    let target = artifact.target();
+    let _ = writeln!(text, "costs assume the target `{}`: {}", target.name, target.source);
     let (nodes, classes, rounds) = (report.nodes, report.classes, report.iterations);
     let _ = writeln!(text, "e-graph: {nodes} nodes in {classes} classes after {rounds} rounds, {end}");
     if let Some(reason) = &report.fallback {

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod calibrate;
 mod check;
 mod explain;
 mod fmt;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Run test files
     Test(test::Args),
+    /// Measure this machine for the cost model
+    Calibrate(calibrate::Args),
 }
 
 /// Carries out a command.
@@ -42,5 +45,6 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Import(args) => import::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
+        Command::Calibrate(args) => calibrate::run(args, terminal),
     }
 }

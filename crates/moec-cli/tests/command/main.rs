@@ -8,4 +8,5 @@ mod moec;
 mod output;
 mod profiles;
 mod running;
+mod targets;
 mod text;

@@ -1,0 +1,206 @@
+//! `moec calibrate`: measures what the cost model needs to know of this machine, with the kernels
+//! that compiled programs run on.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moec::cpu::Cpu;
+use moec::diag::SourceFile;
+use moec::{HostTensor, Options, Pool, Session, Target, WeightFiles, Weights};
+
+use crate::failure::Failure;
+use crate::files::write;
+use crate::targets::cache_file;
+use crate::terminal::Terminal;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Takes some seconds, in which the machine should be doing nothing else. The result is a description
+like those that --target takes. It is kept in the cache folder (XDG_CACHE_HOME, or ~/.cache), and
+from then on costs on `host` assume it; delete the file to go back to the built-in figures.
+
+Examples:
+  moec calibrate
+  moec calibrate --show                    the figures that are in use, and where they come from
+  moec calibrate --output server.toml      for `--target server.toml`, here or elsewhere")]
+pub(crate) struct Args {
+    /// Print the description that is in use; measure nothing
+    #[arg(long, conflicts_with_all = ["output", "threads"])]
+    show: bool,
+
+    /// Write the description here and not into the cache folder; `-` is standard output
+    #[arg(long, value_name = "FILE.toml")]
+    output: Option<PathBuf>,
+
+    /// Threads, as many as the machine has if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
+    if args.show {
+        return show(terminal);
+    }
+    let cpu = Cpu::detect();
+    let threads = args.threads.unwrap_or(cpu.cores);
+    let place = match &args.output {
+        Some(path) => path.clone(),
+        None => cache_file().ok_or_else(|| {
+            Failure::Usage("there is no cache folder, since HOME is not set: give --output FILE".to_owned())
+        })?,
+    };
+    let target = measure(&cpu, threads)?;
+    let text = target.to_string();
+    // What was measured must be of use: a clock that stands still, say, gives no rate.
+    Target::read(&text).map_err(|error| Failure::Input(format!("the measurement failed: {error}")))?;
+    if place == Path::new("-") {
+        return terminal.out(&text);
+    }
+    if args.output.is_none() {
+        let folder = place.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Failure::Input(format!("cannot make {}: {error}", folder.display())))?;
+    }
+    write(&place, &text)?;
+    terminal.out(&format!("{text}\nwritten to {}\n", place.display()))
+}
+
+fn show(terminal: &Terminal) -> Result<(), Failure> {
+    let target = crate::targets::resolve("host", terminal)?;
+    let from = match cache_file().filter(|path| path.exists()) {
+        Some(path) => format!("# {}\n", path.display()),
+        None => "# built in; `moec calibrate` has not measured this machine\n".to_owned(),
+    };
+    terminal.out(&format!("{from}{target}"))
+}
+
+fn measure(cpu: &Cpu, threads: usize) -> Result<Target, Failure> {
+    let pool = |threads| Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()));
+    let (all, one) = (pool(threads)?, pool(1)?);
+    let cache_bytes = last_cache().unwrap_or(Target::default().cache_bytes);
+    // More weights than any cache holds, read once for one token.
+    let columns = ((4.0 * cache_bytes).max(128e6) / (4.0 * 4096.0)) as u64 / 64 * 64;
+    let memory = Program::product(1, 4096, columns, &all)?.seconds()?;
+    let step = chain(40, 1, 8, &one)? - chain(8, 1, 8, &one)?;
+    let step = (step / 32.0).max(1e-9);
+    let alone = chain(16, 256, 512, &one)? / 16.0;
+    let fork = if threads > 1 { chain(16, 256, 512, &all)? / 16.0 - alone / threads as f64 } else { 0.0 };
+    let fork = fork.max(1e-7);
+    let near = Program::product(1, 1024, 1024, &all)?.seconds()? - step - fork;
+    let matrix = Program::product(512, 1024, 2048, &all)?.seconds()?;
+    let element = Program::elements(256, 1024, &all)?.seconds()?;
+    Ok(Target {
+        name: "host".to_owned(),
+        isa: "host".to_owned(),
+        source: format!("measured by `moec calibrate` with {threads} threads on {cpu}"),
+        threads: threads as f64,
+        matrix_flops: rounded(2.0 * 512.0 * 1024.0 * 2048.0 / matrix),
+        // Two silu and two products for each element.
+        element_flops: rounded(256.0 * 1024.0 * 42.0 / element),
+        memory_bandwidth: rounded(4096.0 * columns as f64 * 4.0 / memory),
+        cache_bandwidth: rounded(1024.0 * 1024.0 * 4.0 / near),
+        cache_bytes,
+        step: rounded(step),
+        fork: rounded(fork),
+    })
+}
+
+/// Three digits: more are noise.
+fn rounded(value: f64) -> f64 {
+    let digits = 10f64.powf(2.0 - value.abs().log10().floor());
+    (value * digits).round() / digits
+}
+
+/// Seconds of as many kernels that each wait for the one before, over rows of `width`.
+fn chain(kernels: u32, rows: u64, width: u64, pool: &Arc<Pool>) -> Result<f64, Failure> {
+    let mut body = String::new();
+    for at in 0..kernels {
+        let _ = writeln!(body, "    %{} = softmax %{at} {{axis = 1}} : f32[T, {width}]", at + 1);
+    }
+    Program::new(&body, kernels, rows, width, width, pool)?.seconds()
+}
+
+/// A program that is called over and over.
+struct Program {
+    session: Session,
+    input: HostTensor,
+    output: HostTensor,
+}
+
+impl Program {
+    /// A product of an input and a weight.
+    fn product(rows: u64, depth: u64, columns: u64, pool: &Arc<Pool>) -> Result<Program, Failure> {
+        let body = format!(
+            "    %1 = weight {{from = \"w\", name = \"w\"}} : f32[{columns}, {depth}]
+    %2 = einsum %0, %1 {{spec = \"ab,cb->ac\"}} : f32[T, {columns}]
+"
+        );
+        Program::new(&body, 2, rows, depth, columns, pool)
+    }
+
+    /// One loop over elements.
+    fn elements(rows: u64, width: u64, pool: &Arc<Pool>) -> Result<Program, Failure> {
+        let ty = format!("f32[T, {width}]");
+        let body = format!(
+            "    %1 = silu %0 : {ty}\n    %2 = mul %0, %1 : {ty}\n    %3 = silu %2 : {ty}\n    \
+             %4 = mul %1, %3 : {ty}\n"
+        );
+        Program::new(&body, 4, rows, width, width, pool)
+    }
+
+    fn new(
+        body: &str,
+        result: u32,
+        rows: u64,
+        input: u64,
+        output: u64,
+        pool: &Arc<Pool>,
+    ) -> Result<Program, Failure> {
+        let text = format!(
+            "module probe {{\n    dim T\n    %0 = input {{name = \"x\"}} : f32[T, {input}]\n{body}    \
+             output \"y\" = %{result}\n}}\n"
+        );
+        let bug = |error: &dyn std::fmt::Display| Failure::Bug(format!("calibrating: {error}"));
+        let options = Options { optimise: false, ..Options::default() };
+        let artifact = moec::compile(&SourceFile::new("probe.moir", text), &options, &mut |_| ())
+            .map_err(|error| bug(&error))?;
+        let files = WeightFiles::default();
+        let sizes = artifact.checked().ir.dims.sized().clone();
+        let mut quiet = |_: &str, _: u64| ();
+        let mut weights = Weights::new(&files, 0, sizes, pool, &mut quiet);
+        let loaded = artifact.load(&mut weights, pool).map_err(Failure::input)?;
+        let zeros = |width| HostTensor::zeros(moec::ir::DType::F32, &[rows, width]).map_err(Failure::input);
+        let session = Session::new(loaded, Arc::clone(pool));
+        Ok(Program { session, input: zeros(input)?, output: zeros(output)? })
+    }
+
+    /// The median of the seconds of a call, over a quarter of a second.
+    fn seconds(&mut self) -> Result<f64, Failure> {
+        let mut call = || {
+            let started = Instant::now();
+            let mut outputs = [self.output.array_mut()];
+            self.session.run(&[self.input.array()], &mut outputs).map_err(Failure::input)?;
+            Ok(started.elapsed().as_secs_f64())
+        };
+        (0..3).try_for_each(|_| call().map(drop))?;
+        let begun = Instant::now();
+        let mut times = Vec::new();
+        while times.len() < 7 || begun.elapsed() < Duration::from_millis(250) {
+            times.push(call()?);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
+    }
+}
+
+/// Bytes of the largest cache of the first core, where the system tells.
+fn last_cache() -> Option<f64> {
+    let folder = Path::new("/sys/devices/system/cpu/cpu0/cache");
+    let sizes = std::fs::read_dir(folder).ok()?.filter_map(|entry| {
+        let text = std::fs::read_to_string(entry.ok()?.path().join("size")).ok()?;
+        text.trim().strip_suffix('K')?.parse::<u64>().ok()
+    });
+    sizes.max().map(|kibibytes| kibibytes as f64 * 1024.0)
+}

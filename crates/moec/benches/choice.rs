@@ -1,0 +1,252 @@
+//! Whether the program that the cost model prefers is the faster one.
+//!
+//! `cargo bench -p moec --bench choice -- [--target FILE.toml] [--threads N] [--rounds N] [--write docs/cost-model.md]`
+//!
+//! For each program and number of tokens it gathers what the optimiser would extract for other numbers
+//! of tokens and with fewer rewrites. The one that is cheapest by the model runs against the next best,
+//! in alternating rounds; medians are compared. `--target` takes what `moec calibrate --output FILE.toml`
+//! measured. `--write` puts the table between the marks in the document. Nothing else should run meanwhile.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moec::buffer::Buffer;
+use moec::diag::SourceFile;
+use moec::ir::DType;
+use moec::{Array, ArrayMut, Numerics, Options, Pool, Session, Target, WeightFiles, Weights};
+
+/// E experts of width F, K of them for each token. `K = 0`: all, weighted by a softmax.
+struct Layer {
+    name: &'static str,
+    e: u64,
+    k: u64,
+    h: u64,
+    f: u64,
+}
+
+const LAYERS: [Layer; 8] = [
+    Layer { name: "tiny", e: 4, k: 2, h: 16, f: 16 },
+    Layer { name: "few", e: 4, k: 3, h: 64, f: 64 },
+    Layer { name: "half", e: 8, k: 4, h: 128, f: 128 },
+    Layer { name: "most", e: 8, k: 7, h: 256, f: 256 },
+    Layer { name: "sparse", e: 16, k: 2, h: 256, f: 256 },
+    Layer { name: "many", e: 64, k: 8, h: 64, f: 32 },
+    Layer { name: "large", e: 8, k: 6, h: 1024, f: 1024 },
+    Layer { name: "soft", e: 8, k: 0, h: 256, f: 256 },
+];
+
+const TOKENS: [u64; 4] = [1, 4, 32, 256];
+
+const BEGIN: &str = "<!-- choices: written by the benchmark `choice` -->";
+const END: &str = "<!-- end of choices -->";
+
+fn source(layer: &Layer) -> String {
+    let Layer { name, e, k, h, f } = layer;
+    let body = match k {
+        0 => "sum e over E { p[e] * (x @ w1[e].T @ w2[e].T) }".to_owned(),
+        _ => format!(
+            "sum e over E {{ (p where top_k(p, {k}, over E).mask else 0)[e] * (relu(x @ w1[e].T) @ w2[e].T) }}"
+        ),
+    };
+    format!(
+        "model {name} {{
+    dim T, H = {h}, F = {f}, E = {e}
+    input  x      : f32[T, H]
+    weight router : f32[E, H]    from \"router\"
+    weight w1     : f32[E, F, H] from \"w1\"
+    weight w2     : f32[E, H, F] from \"w2\"
+
+    let p = softmax(x @ router.T, over E)
+    output y : f32[T, H] = {body}
+}}
+"
+    )
+}
+
+/// What the command line asks for.
+struct Wanted {
+    target: Target,
+    pool: Arc<Pool>,
+    rounds: usize,
+    write: Option<String>,
+}
+
+fn wanted() -> Result<Wanted, Box<dyn Error>> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let (mut target, mut threads, mut rounds, mut write) = (Target::default(), cores, 9, None);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--bench" => {}
+            "--target" => target = Target::read(&std::fs::read_to_string(value()?)?)?,
+            "--threads" => threads = value()?.parse()?,
+            "--rounds" => rounds = value()?.parse::<usize>()?.max(1),
+            "--write" => write = Some(value()?),
+            other => return Err(format!("{other} is no option").into()),
+        }
+    }
+    Ok(Wanted { target, pool: Arc::new(Pool::new(threads)?), rounds, write })
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let wanted = wanted()?;
+    let mut table = format!(
+        "Target: {}.\n\n| program | tokens | preferred | model us | measured us | against | model us | measured us | \
+         the preferred is |\n|---|---|---|---|---|---|---|---|---|\n",
+        wanted.target.source
+    );
+    let (mut pairs, mut right) = (0, 0);
+    for layer in &LAYERS {
+        for tokens in TOKENS {
+            let Some(duel) = duel(layer, tokens, &wanted)? else { continue };
+            let ratio = duel.other.measured / duel.preferred.measured;
+            pairs += 1;
+            right += usize::from(ratio >= 1.0);
+            let verdict = match ratio {
+                r if r >= 1.0 => format!("{r:.2} times as fast"),
+                r => format!("**a miss: {:.2} times as slow**", 1.0 / r),
+            };
+            let us = |seconds: f64| format!("{:.1}", seconds * 1e6);
+            let side = |side: &Side| format!("{} | {} | {}", side.words, us(side.model), us(side.measured));
+            let row = format!(
+                "| {} | {tokens} | {} | {} | {verdict} |\n",
+                layer.name,
+                side(&duel.preferred),
+                side(&duel.other)
+            );
+            print!("{row}");
+            table += &row;
+        }
+    }
+    let _ = writeln!(table, "\n{right} of {pairs} choices were the faster program.");
+    println!("{right} of {pairs}");
+    if let Some(path) = wanted.write {
+        let text = std::fs::read_to_string(&path)?;
+        let begin = text.find(BEGIN).ok_or("the document has no mark to begin at")? + BEGIN.len();
+        let end = text.find(END).ok_or("the document has no mark to end at")?;
+        std::fs::write(&path, format!("{}\n\n{table}\n{}", &text[..begin], &text[end..]))?;
+    }
+    Ok(())
+}
+
+/// A program that is measured.
+struct Side {
+    /// What tells it apart.
+    words: String,
+    text: String,
+    /// Seconds by the model, and in fact.
+    model: f64,
+    measured: f64,
+}
+
+struct Duel {
+    preferred: Side,
+    other: Side,
+}
+
+/// The best two programs by the model, measured; none if there is only one.
+fn duel(layer: &Layer, tokens: u64, wanted: &Wanted) -> Result<Option<Duel>, Box<dyn Error>> {
+    let file = SourceFile::new("layer.moe", source(layer));
+    let mut sides: Vec<Side> = Vec::new();
+    for (at, numerics) in [
+        (tokens, Numerics::Reassociate),
+        (1, Numerics::Reassociate),
+        (4096, Numerics::Reassociate),
+        (tokens, Numerics::Bit),
+    ] {
+        let target = wanted.target.clone();
+        let options = Options { tokens: Some(at), numerics, target, ..Options::default() };
+        let artifact = moec::compile(&file, &options, &mut |_| ())?;
+        let text = moec::ir::print(artifact.module());
+        if sides.iter().all(|side| side.text != text) {
+            let (model, measured) = (0.0, 0.0);
+            let words = words(artifact.module());
+            sides.push(Side { words, text, model, measured });
+        }
+    }
+    let mut runs = Vec::new();
+    for side in &mut sides {
+        let file = SourceFile::new("side.moir", side.text.clone());
+        let target = wanted.target.clone();
+        let options = Options { tokens: Some(tokens), optimise: false, target, ..Options::default() };
+        let artifact = moec::compile(&file, &options, &mut |_| ())?;
+        side.model = artifact.report().seconds_after();
+        runs.push(artifact);
+    }
+    let mut order: Vec<usize> = (0..sides.len()).collect();
+    order.sort_by(|&a, &b| sides[a].model.total_cmp(&sides[b].model));
+    let [first, second, ..] = order[..] else { return Ok(None) };
+    let mut callers = Vec::new();
+    for at in [first, second] {
+        callers.push(Caller::new(&runs[at], layer, tokens, &wanted.pool)?);
+    }
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..=wanted.rounds {
+        for (caller, times) in callers.iter_mut().zip(&mut times) {
+            let seconds = caller.seconds()?;
+            // The first round warms up.
+            if round > 0 {
+                times.push(seconds);
+            }
+        }
+    }
+    for (at, times) in [first, second].into_iter().zip(&mut times) {
+        times.sort_by(f64::total_cmp);
+        sides[at].measured = times[times.len() / 2];
+    }
+    let mut side = |at: usize| {
+        let empty = Side { words: String::new(), text: String::new(), model: 0.0, measured: 0.0 };
+        std::mem::replace(&mut sides[at], empty)
+    };
+    Ok(Some(Duel { preferred: side(first), other: side(second) }))
+}
+
+/// The operations of a program that cost something worth a name, and how often they occur.
+fn words(module: &moec::ir::Module) -> String {
+    let named = ["einsum", "grouped_matmul", "combine", "sum"];
+    let count = |word: &str| module.nodes.iter().filter(|node| node.op.mnemonic() == word).count();
+    let words = named.iter().map(|word| (word, count(word))).filter(|(_, n)| *n > 0);
+    words.map(|(word, n)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A session with its inputs.
+struct Caller {
+    session: Session,
+    inputs: Vec<Buffer>,
+    y: Vec<f32>,
+    shape: [u64; 2],
+}
+
+impl Caller {
+    fn new(
+        artifact: &moec::Artifact,
+        layer: &Layer,
+        tokens: u64,
+        pool: &Arc<Pool>,
+    ) -> Result<Caller, Box<dyn Error>> {
+        let files = WeightFiles::default();
+        let mut quiet = |_: &str, _: u64| ();
+        let mut weights = Weights::new(&files, 1, artifact.plan().dims.sized().clone(), pool, &mut quiet);
+        let session = Session::new(artifact.load(&mut weights, pool)?, Arc::clone(pool));
+        let shape = [tokens, layer.h];
+        let input = |seed| moec::random_input(pool, seed, "x", DType::F32, &shape);
+        let inputs = (0..16).map(input).collect::<Result<_, _>>()?;
+        Ok(Caller { session, inputs, y: vec![0.0; (tokens * layer.h) as usize], shape })
+    }
+
+    /// Seconds of a call, over some milliseconds of calls with inputs in turn.
+    fn seconds(&mut self) -> Result<f64, Box<dyn Error>> {
+        let started = Instant::now();
+        let mut calls = 0;
+        while calls < 16 || started.elapsed() < Duration::from_millis(20) {
+            let input = &self.inputs[calls % self.inputs.len()].as_slice::<f32>()[..self.y.len()];
+            let x = Array::new(&self.shape, input);
+            self.session.run(&[x], &mut [ArrayMut::new(&self.shape, &mut self.y)])?;
+            calls += 1;
+        }
+        Ok(started.elapsed().as_secs_f64() / calls as f64)
+    }
+}
