@@ -143,7 +143,7 @@ pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptErro
 /// The cost of every node of `module` as it is.
 pub fn price(module: &Module, options: &Options) -> Result<Vec<NodeReport>, OptError> {
     verify(module)?;
-    let sizing = Sizing::new(&module.dims);
+    let sizing = Sizing::new(module);
     Ok(Model::new(module, options, &sizing, options.tokens).nodes(module))
 }
 
