@@ -94,8 +94,9 @@ impl Config {
         }
     }
 
-    fn lacks(key: &Key) -> ImportError {
-        ImportError::Config(format!("config.json has no `{}`", key.names()))
+    /// What is said where nothing has the key.
+    pub(crate) fn lacks(key: &Key) -> ImportError {
+        ImportError::Config(format!("config.json has no {}", key.names()))
     }
 
     /// A size.

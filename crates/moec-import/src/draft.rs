@@ -125,9 +125,10 @@ impl<'a> Draft<'a> {
 
     /// The size of a dim that the configuration must tell.
     pub(crate) fn size(&mut self, dim: &str) -> Result<u64, ImportError> {
-        let keys = self.key(dim).map_or_else(String::new, Key::names);
-        let size = self.known(dim)?;
-        size.ok_or_else(|| ImportError::Config(format!("config.json has no `{keys}`, the size {dim}")))
+        let key = self.key(dim);
+        let open = || ImportError::Internal(format!("{}: nothing tells the size {dim}", self.row.title));
+        let lacks = key.map_or_else(open, Config::lacks);
+        self.known(dim)?.ok_or(lacks)
     }
 
     /// The same, of a dim that may turn out not to be declared.

@@ -164,14 +164,14 @@ impl Shards {
                 absent.insert(shard.clone());
             }
         }
-        if files.is_empty() {
-            let first = absent.first().map_or("none", String::as_str);
-            return Err(fault(
-                &path,
-                format!("none of its {} files is there, such as {first}", absent.len()),
-            ));
+        match absent.first() {
+            _ if !files.is_empty() => Ok(Shards { files, index, absent }),
+            Some(first) => {
+                let count = absent.len();
+                Err(fault(&path, format!("none of its {count} files is there, such as {first}")))
+            }
+            None => Err(fault(&path, "its `weight_map` is empty".to_owned())),
         }
-        Ok(Shards { files, index, absent })
     }
 }
 

@@ -64,8 +64,11 @@ impl TryFrom<String> for Condition {
 impl Key {
     /// The synonyms as messages name them.
     pub(crate) fn names(&self) -> String {
-        let names = self.terms.iter().map(|term| term.paths.join(" or "));
-        names.collect::<Vec<_>>().join(" times ")
+        let names = self.terms.iter().map(|term| match term.paths.as_slice() {
+            [others @ .., last] if !others.is_empty() => format!("`{}` or `{last}`", others.join("`, `")),
+            paths => format!("`{}`", paths.concat()),
+        });
+        names.collect::<Vec<_>>().join(", times ")
     }
 }
 

@@ -37,22 +37,21 @@ pub fn import(config: &str, tensors: &dyn Tensors, options: &ImportOptions) -> R
     let table = Table::get()?;
     let mut config = Config::read(config)?;
     let types: Vec<String> = config.model_types().into_iter().map(str::to_owned).collect();
-    let known = match &options.read_as {
-        Some(name) => Some(table.row(name).ok_or_else(|| {
-            ImportError::Unknown(format!(
-                "no model type {:?}; known are {}",
-                short(name),
-                table.types().join(", ")
-            ))
-        })?),
-        None => types.iter().find_map(|name| table.row(name)),
+    let named = match &options.read_as {
+        Some(name) if table.row(name).is_none() => {
+            let known = table.types().join(", ");
+            return Err(ImportError::Unknown(format!("no model type {:?}; known are {known}", short(name))));
+        }
+        Some(name) => std::slice::from_ref(name),
+        None => &types,
     };
-    let Some(row) = known else {
+    let known = named.iter().find_map(|name| table.row(name).map(|row| (name, row)));
+    let Some((name, row)) = known else {
         let named = types.first().map_or("", String::as_str);
         return unknown(table, named, &mut config, tensors, options);
     };
     let (text, place, warnings) = read(table, row, &mut config, tensors, options)?;
-    finish(row, &text, &place, &row.title, warnings)
+    finish(name, &text, &place, &row.title, warnings)
 }
 
 /// Reads the folder by a row.
@@ -70,15 +69,14 @@ fn read(
 }
 
 fn finish(
-    row: &Row,
+    model_type: &str,
     text: &Text,
     place: &Place,
     title: &str,
     warnings: Vec<String>,
 ) -> Result<Imported, ImportError> {
-    let model_type = row.types.first().map_or("", String::as_str);
     let title = format!("The mixture of experts of {title}, layer {}.", place.layer);
-    let source = text.source(&title, model_type);
+    let source = text.source(&title, &model_type.replace(|c: char| !c.is_ascii_alphanumeric(), "_"));
     let source = moec_syntax::format(&source).map_err(|diagnostics| {
         let first = diagnostics.first().map_or(String::new(), |diagnostic| diagnostic.message.clone());
         ImportError::Internal(format!("the importer wrote source that does not parse: {first}\n{source}"))
@@ -105,7 +103,7 @@ fn unknown(
         match read(table, row, config, tensors, options) {
             Ok((text, place, warnings)) => fits.push((row, text, place, warnings)),
             Err(ImportError::Layer(_)) => {}
-            Err(error @ (ImportError::Internal(_) | ImportError::Weights(_))) => return Err(error),
+            Err(error @ ImportError::Internal(_)) => return Err(error),
             Err(error) => near.push(format!("not {}: {error}", name_of(row))),
         }
     }
@@ -133,7 +131,7 @@ fn unknown(
         format!("{model}; configuration and tensors are those of {names}: compare the source with the model's own code"),
     );
     let title = format!("a model of unknown type, read as {}", row.title);
-    finish(row, &text, &place, &title, warnings)
+    finish(name_of(row), &text, &place, &title, warnings)
 }
 
 fn name_of(row: &Row) -> &str {
