@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use moec_ir::DType;
 use moec_runtime::weights::{NamedTensor, write_safetensors};
 
-use crate::Target;
+use crate::{Target, folder};
 
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -37,6 +37,7 @@ pub fn seeds(target: Target) -> io::Result<Vec<Vec<u8>>> {
         }
         Target::IrText => seeds.extend(files(&root(), &["examples", "tests"], "moir")?),
         Target::Safetensors => seeds.extend(weight_files()?),
+        Target::ModelFolder => seeds.extend(model_folders()?),
     }
     Ok(seeds)
 }
@@ -64,6 +65,22 @@ fn files(root: &Path, folders: &[&str], ending: &str) -> io::Result<Vec<Vec<u8>>
     }
     paths.sort();
     paths.iter().map(fs::read).collect()
+}
+
+/// The golden cases of model types, without the elements of their weights.
+fn model_folders() -> io::Result<Vec<Vec<u8>>> {
+    let folders = fs::read_dir(root().join("tests/golden"))?;
+    let mut paths =
+        folders.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    paths.retain(|path| path.join("config.json").is_file());
+    paths.sort();
+    let mut seeds = Vec::new();
+    for path in paths {
+        let config = fs::read_to_string(path.join("config.json"))?;
+        let weights = moec_import::open_weights(&[path]).map_err(io::Error::other)?;
+        seeds.extend(folder::text(&config, &weights).map(String::into_bytes));
+    }
+    Ok(seeds)
 }
 
 /// Small weight files: none, every type, a stack, odd names and shapes.

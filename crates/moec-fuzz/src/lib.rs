@@ -11,6 +11,7 @@
 mod campaign;
 mod corpus;
 mod dice;
+mod folder;
 mod meter;
 mod mutate;
 mod reach;

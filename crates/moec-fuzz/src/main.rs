@@ -14,7 +14,7 @@ usage: cargo xtask fuzz [--minutes N] [--target T] [--seed S]
        cargo xtask fuzz --seeds FOLDER --target T
 
   --minutes N     for how long, all targets together (1)
-  --target T      source, ir_text or safetensors (all of them)
+  --target T      source, ir_text, safetensors or model_folder (all of them)
   --seed S        other choices (1)
   --try FILE      this input alone
   --seeds FOLDER  writes the inputs to start from, for other fuzzers

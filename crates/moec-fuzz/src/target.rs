@@ -8,7 +8,7 @@ use moec_ir::{DType, DimKind, Module, Sizes, print, read, rowwise, verify};
 use moec_runtime::weights::WeightFiles;
 use moec_syntax::{format, outline, parse};
 
-use crate::Reach;
+use crate::{Reach, folder};
 
 /// Diagnostics rendered for one input; more of them look alike.
 const RENDERED: usize = 20;
@@ -22,11 +22,13 @@ pub enum Target {
     IrText,
     /// Weight files: open, look up, collect stacks.
     Safetensors,
+    /// Configuration and tensor names of a model folder: import, format, lower.
+    ModelFolder,
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 3] = [Target::Source, Target::IrText, Target::Safetensors];
+    pub const ALL: [Target; 4] = [Target::Source, Target::IrText, Target::Safetensors, Target::ModelFolder];
 
     /// Its name on the command line and among the saved inputs.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Target {
             Target::Source => "source",
             Target::IrText => "ir_text",
             Target::Safetensors => "safetensors",
+            Target::ModelFolder => "model_folder",
         }
     }
 
@@ -51,6 +54,7 @@ impl Target {
             Target::Source => source(&String::from_utf8_lossy(bytes)),
             Target::IrText => ir_text(&String::from_utf8_lossy(bytes)),
             Target::Safetensors => safetensors(bytes),
+            Target::ModelFolder => folder::run(&String::from_utf8_lossy(bytes)),
         }
     }
 }

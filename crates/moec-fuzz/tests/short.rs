@@ -30,6 +30,11 @@ fn ir_text() {
 }
 
 #[test]
+fn model_folders() {
+    fuzz(Target::ModelFolder, 1500);
+}
+
+#[test]
 fn weight_files() {
     fuzz(Target::Safetensors, 4000);
 }

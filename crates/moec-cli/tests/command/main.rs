@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_weights;
+mod import;
 mod moec;
 mod output;
 mod profiles;

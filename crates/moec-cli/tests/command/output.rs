@@ -23,6 +23,7 @@ fn help() {
     insta::assert_snapshot!("help", folder.moec(&["--help"]).all());
     insta::assert_snapshot!("help_of_check", folder.moec(&["check", "--help"]).all());
     insta::assert_snapshot!("help_of_fmt", folder.moec(&["fmt", "--help"]).all());
+    insta::assert_snapshot!("help_of_import", folder.moec(&["import", "--help"]).all());
     insta::assert_snapshot!("help_of_opt", folder.moec(&["opt", "--help"]).all());
     insta::assert_snapshot!("help_of_explain", folder.moec(&["explain", "--help"]).all());
     insta::assert_snapshot!("help_of_run", folder.moec(&["run", "--help"]).all());
