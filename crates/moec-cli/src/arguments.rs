@@ -30,7 +30,7 @@ Examples:
   moec run examples/granite.moe         compile, run on random data, compare with the interpreter
   moec opt examples/granite.moe         the optimised program
 
-Exit codes: 0 done; 1 the input was wrong; 2 usage; 101 a bug in moec.";
+Exit codes: 0 done; 1 the input was wrong; 2 usage; 3 unknown (`moec diff`); 101 a bug in moec.";
 
 /// Which program of a source, with which values.
 #[derive(Debug, Args)]
@@ -71,7 +71,8 @@ pub(crate) struct OptimiseArgs {
     pub(crate) profile: Option<PathBuf>,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// Reads `NAME=VALUE`.
+pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))

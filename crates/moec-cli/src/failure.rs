@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// moec is wrong.
     Bug(String),
+    /// What is to be said has been said; this is the exit code.
+    Ended(u8),
     /// Whoever reads the output has enough of it.
     Closed,
 }
@@ -62,6 +64,7 @@ impl Failure {
                 terminal.error(&format!("{message}\n{ASK_FOR_REPORT}"));
                 ExitCode::from(101)
             }
+            Failure::Ended(code) => ExitCode::from(code),
             Failure::Closed => ExitCode::SUCCESS,
         }
     }

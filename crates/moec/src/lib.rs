@@ -7,16 +7,19 @@
 
 mod artifact;
 mod compile;
+mod diff;
 mod emit;
 mod error;
 mod oracle;
 mod profile;
+mod shrink;
 mod stage;
 mod tensor;
 mod validate;
 
 pub use artifact::Artifact;
 pub use compile::{Checked, Options, Watch, check, compile, front};
+pub use diff::{Counterexample, Diff, DiffError, DiffOptions, OutputPair, Unknown, Verdict, diff};
 pub use emit::emit;
 pub use error::CompileError;
 pub use moec_diag as diag;
@@ -24,7 +27,9 @@ pub use moec_import::{Folder, ImportError, ImportOptions, Imported, import, mode
 pub use moec_interp as interp;
 pub use moec_ir as ir;
 pub use moec_lower::{Declaration, DeclarationKind, LoweredModel};
-pub use moec_opt::{Alternative, Bound, Choice, Numerics, Reason, Report, Target, TargetError};
+pub use moec_opt::{
+    Alternative, Bound, Choice, Numerics, Reason, Report, RuleInfo, Target, TargetError, rule_infos,
+};
 pub use moec_plan as plan;
 pub use moec_runtime::session::{
     Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,

@@ -1,15 +1,16 @@
 //! Translation validation: the optimised program against the original, on sizes small enough for the
 //! interpreter, at every compilation.
 //!
-//! Sized dims above 16 are replaced by small ones, smaller for smaller, equal for equal; run-time dims
-//! get small values. Smaller ones are tried where that is still too much work, as when dims count blocks
-//! of 32. Where such sizes contradict the program (a constant slice, say), the real ones are used if the
-//! work is bearable, and otherwise the outcome says that nothing was checked.
+//! Smaller sizes are tried where small ones are still too much work, as when dims count blocks of 32. Where
+//! such sizes contradict the program (a constant slice, say), the real ones are used if the work is
+//! bearable, and otherwise the outcome says that nothing was checked.
 
 use std::collections::BTreeMap;
 
 use moec_interp::{InterpError, Tensor, generate};
-use moec_ir::{DType, DimKind, Module, Op, Sizes, Work};
+use moec_ir::{DType, Module, Op, Sizes};
+
+use crate::shrink::{BASES, runtime_sizes, small, work};
 
 /// What validation found.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -41,12 +42,6 @@ pub enum Validation {
 /// Random inputs tried.
 const SEEDS: u64 = 2;
 
-/// Sizes up to this one keep their value: they are numbers of chosen experts, groups and the like.
-const KEPT: u64 = 16;
-
-/// Large sizes are replaced by those above this one; the next is tried where a program is too large.
-const BASES: [u64; 3] = [KEPT, 8, 4];
-
 /// Floating-point operations that one validation may take.
 const WORK: f64 = 3e8;
 
@@ -73,38 +68,8 @@ pub(crate) fn validate(original: &Module, optimised: &Module) -> Validation {
     Validation::Unchecked { reason }
 }
 
-/// A small size above `base` for each large sized symbol, in the same order.
-fn small(module: &Module, base: u64) -> Sizes {
-    let mut values: Vec<u64> = module.dims.sized().values().copied().filter(|&v| v > KEPT).collect();
-    values.sort_unstable();
-    values.dedup();
-    let shrink = |value: u64| values.binary_search(&value).map_or(value, |rank| base + 1 + rank as u64);
-    module.dims.sized().iter().map(|(name, &value)| (name.clone(), shrink(value))).collect()
-}
-
-/// Three tokens, and something else for further run-time symbols.
-fn runtime_sizes(module: &Module) -> Sizes {
-    let open = module.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
-    open.zip(3..).map(|(decl, size)| (decl.name.clone(), size)).collect()
-}
-
-/// Floating-point operations of the whole program.
-fn work(module: &Module, runtime: &Sizes) -> f64 {
-    let Ok(sizes) = module.dims.bind(runtime) else { return f64::INFINITY };
-    let size = |dim: &moec_ir::Dim| dim.eval(&sizes).map_or(f64::INFINITY, |n| n as f64);
-    module
-        .nodes
-        .iter()
-        .map(|node| {
-            let args: Vec<_> = node.args.iter().map(|&arg| &module.node(arg).ty).collect();
-            let work = Work { args: &args, attrs: &node.attrs, result: &node.ty, size: &size };
-            (node.op.row().flops)(&work) + work.elements(&node.ty)
-        })
-        .sum()
-}
-
 fn compare(a: &Module, b: &Module, runtime: &Sizes) -> Result<Validation, InterpError> {
-    let allowed = if rounds(a) { 2e-2 } else { 1e-9 };
+    let allowed = allowed(a);
     let mut largest = 0.0;
     for seed in 0..SEEDS {
         let inputs: BTreeMap<String, Tensor> = generate::inputs(a, runtime, seed)?;
@@ -121,12 +86,12 @@ fn compare(a: &Module, b: &Module, runtime: &Sizes) -> Result<Validation, Interp
     Ok(Validation::Agreed { seeds: SEEDS, difference: largest })
 }
 
-/// Whether values are rounded to 16 bits on the way, which amplifies a last bit.
-fn rounds(module: &Module) -> bool {
-    module
-        .nodes
-        .iter()
-        .any(|node| node.op == Op::Cast && matches!(node.attrs.dtype("to"), DType::Bf16 | DType::F16))
+/// The largest difference, relative to the output's scale, that two equal programs may have under the
+/// interpreter. Values rounded to 16 bits on the way amplify a last bit.
+pub(crate) fn allowed(module: &Module) -> f64 {
+    let rounds = (module.nodes.iter())
+        .any(|node| node.op == Op::Cast && matches!(node.attrs.dtype("to"), DType::Bf16 | DType::F16));
+    if rounds { 2e-2 } else { 1e-9 }
 }
 
 /// The largest difference, relative to the largest magnitude of `expected` (to 1 if all are zero).

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod check;
+mod diff;
 mod explain;
 mod fmt;
 mod import;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Explain(explain::Args),
     /// Write source for a layer of a model folder
     Import(import::Args),
+    /// Say whether two sources compute the same function
+    Diff(diff::Args),
     /// Compile a source, run it, and compare with the interpreter
     Run(run::Args),
     /// Run test files
@@ -43,6 +46,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Opt(args) => opt::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
         Command::Import(args) => import::run(args, terminal),
+        Command::Diff(args) => diff::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
         Command::Calibrate(args) => calibrate::run(args, terminal),

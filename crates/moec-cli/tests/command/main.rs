@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_weights;
 mod import;
+mod diff;
 mod moec;
 mod output;
 mod profiles;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use moec_ir::{Attr, Builder, DType, Dim, DimExpr, DimKind, Module, Number, Op, Sizes, TensorType, ValueId};
 
 pub use inputs::inputs;
-use rng::Rng;
+pub use rng::Rng;
 
 /// What programs to make.
 #[derive(Debug, Clone)]
