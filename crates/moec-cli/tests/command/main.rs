@@ -4,8 +4,8 @@
 
 mod bad_input;
 mod bad_weights;
-mod import;
 mod diff;
+mod import;
 mod moec;
 mod output;
 mod profiles;
