@@ -110,10 +110,14 @@ impl<'a> Model<'a> {
                 use_.start = VIEW;
                 self.moves(&mut use_, 0.5 * FUSED_TRAFFIC * work.bytes(result), false);
             }
+            // Chosen rows of what was computed for all: copied for the product that reads them.
+            Op::TakePairs => {
+                use_.start = self.target.step;
+                self.moves(&mut use_, 2.0 * work.bytes(result), false);
+            }
             Op::TakeRows
             | Op::TakeSlots
             | Op::TakeExperts
-            | Op::TakePairs
             | Op::Gather
             | Op::RouteMask
             | Op::OneHot => self.fused(&mut use_, &work),
