@@ -54,6 +54,11 @@ impl Config {
         types.collect()
     }
 
+    /// How the weights are quantised, if they are.
+    pub(crate) fn quantisation(&self) -> Option<&Value> {
+        self.scopes.iter().find_map(|scope| scope.get("quantization_config")?.get("quant_method"))
+    }
+
     /// The value of a factor and the path it was found at. `null` is absence, and keeps a default from
     /// being meant.
     fn find<'a>(&'a self, term: &'a Term) -> Option<(&'a str, &'a Value)> {

@@ -50,7 +50,13 @@ pub fn import(config: &str, tensors: &dyn Tensors, options: &ImportOptions) -> R
         let named = types.first().map_or("", String::as_str);
         return unknown(table, named, &mut config, tensors, options);
     };
-    let (text, place, warnings) = read(table, row, &mut config, tensors, options)?;
+    let read = read(table, row, &mut config, tensors, options);
+    let (text, place, warnings) = read.map_err(|error| match (&error, config.quantisation()) {
+        (ImportError::Tensor(_) | ImportError::Weights(_), Some(method)) => ImportError::Tensor(format!(
+            "{error}; config.json says that the weights are quantised by {method}"
+        )),
+        _ => error,
+    })?;
     finish(name, &text, &place, &row.title, warnings)
 }
 
@@ -107,6 +113,9 @@ fn unknown(
             Err(error) => near.push(format!("not {}: {error}", name_of(row))),
         }
     }
+    // The row with the most similar name speaks for all.
+    let alike = |row: &Row| name_of(row).chars().zip(named.chars()).take_while(|(a, b)| a == b).count();
+    fits.sort_by_key(|(row, ..)| std::cmp::Reverse(alike(row)));
     let names: Vec<&str> = fits.iter().map(|(row, ..)| name_of(row)).collect();
     let names = names.join(", ");
     let differs = |text: &Text| {

@@ -129,6 +129,7 @@ fn weights(change: impl Fn(&mut Vec<Tensor>)) -> String {
     Model::with(CONFIG, &all).refused()
 }
 
+/// The tensors with other names.
 fn renamed(from: &str, to: &str) -> Vec<Tensor> {
     tensors().into_iter().map(|(name, dtype, shape)| (name.replacen(from, to, 1), dtype, shape)).collect()
 }
@@ -210,6 +211,16 @@ fn tensors_of_other_types_are_refused() {
 }
 
 #[test]
+fn quantised_weights_are_said_to_be_so() {
+    let quantised =
+        CONFIG.replace("{", "{\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4},");
+    let mut all = tensors();
+    all.retain(|(name, ..)| !name.contains("w2"));
+    let message = Model::with(&quantised, &all).refused();
+    assert!(message.ends_with("; config.json says that the weights are quantised by \"gptq\""), "{message}");
+}
+
+#[test]
 fn tensors_that_a_model_does_not_have_are_not_passed_over() {
     let biased = weights(|all| {
         all.push((format!("{AT}.gate.bias"), DType::F32, vec![2]));
@@ -234,6 +245,26 @@ fn names_are_names_and_not_paths_or_source() {
     // Models that also see have the same names below a prefix.
     let source = Model::with(CONFIG, &renamed("model.", "language_model.model.")).import().unwrap().source;
     assert!(source.contains("\"language_model.model.layers.{layer}.block_sparse_moe\""), "{source}");
+}
+
+#[test]
+fn the_language_model_of_a_larger_one_is_found() {
+    let nested = format!(
+        "{{\"model_type\": \"seer\", \"hidden_size\": 99, \"vision_config\": {{\"model_type\": \"olmoe\"}}, \
+         \"text_config\": {CONFIG}}}"
+    );
+    let imported = Model::with(&nested, &renamed("model.", "model.language_model.")).import().unwrap();
+    assert_eq!(imported.model_type, "mixtral");
+    assert!(imported.source.contains("H = 3"), "{}", imported.source);
+    // Two of them: the first is taken, and the other is spoken of.
+    let mut both = renamed("model.", "thinker.model.");
+    both.extend(renamed("model.", "talker.model."));
+    let imported = Model::with(CONFIG, &both).import().unwrap();
+    assert!(
+        imported.warnings[0].contains("--set at=thinker.model.layers.{layer}."),
+        "{:?}",
+        imported.warnings
+    );
 }
 
 #[test]
