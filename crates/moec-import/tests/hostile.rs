@@ -1,6 +1,8 @@
 //! Folders that are broken, and folders that mean harm: each is refused with a message that says what was
 //! found, in little memory, and nothing outside the folder is read.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::path::{Path, PathBuf};
 
 use moec_import::{Folder, ImportError, ImportOptions, Imported, import, open_weights};

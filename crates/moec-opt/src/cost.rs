@@ -115,12 +115,9 @@ impl<'a> Model<'a> {
                 use_.start = self.target.step;
                 self.moves(&mut use_, 2.0 * work.bytes(result), false);
             }
-            Op::TakeRows
-            | Op::TakeSlots
-            | Op::TakeExperts
-            | Op::Gather
-            | Op::RouteMask
-            | Op::OneHot => self.fused(&mut use_, &work),
+            Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::Gather | Op::RouteMask | Op::OneHot => {
+                self.fused(&mut use_, &work)
+            }
             _ if element_wise(op) => self.fused(&mut use_, &work),
             Op::Einsum | Op::GroupedMatmul => match EinsumSpec::parse(attrs.str("spec")) {
                 Ok(spec) if spec.contracted().is_empty() => self.fused(&mut use_, &work),
