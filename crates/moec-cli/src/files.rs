@@ -40,7 +40,11 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
-        let mut new = builder.prefix(".moec-").suffix(".tmp").tempfile_in(folder)?;
+        builder.prefix(".moec-").suffix(".tmp");
+        // Temporary files are private to their owner; a result is as readable as any new file.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut new = builder.tempfile_in(folder)?;
         new.write_all(text.as_bytes())?;
         new.persist_noclobber(path).map(drop).map_err(|failure| failure.error)
     };

@@ -8,7 +8,6 @@
 
 mod choose;
 mod cost;
-mod dump;
 mod encode;
 mod extract;
 mod facts;
@@ -24,13 +23,15 @@ mod sizing;
 mod soundness;
 mod target;
 mod term;
+mod view;
 
 pub use joint::{Equality, Joint, Mismatch, join, prove};
-pub use optimize::{Optimized, Variant, egraph_text, optimize, price};
+pub use optimize::{Optimized, Variant, optimize, price};
 pub use options::{Limits, Numerics, Options, Shares};
 pub use report::{Alternative, Bound, Choice, NodeReport, Reason, Report, RuleCount};
 pub use rules::{RuleInfo, rule_infos};
 pub use target::{Target, TargetError};
+pub use view::{EClass, EGraph, EOperation, egraph};
 
 /// Why a module cannot be optimised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -69,10 +69,12 @@ pub(crate) struct Space<'m> {
     rules: BTreeMap<ENode, &'static str>,
 }
 
-/// One of them: the module, the rule of each node, and what else was possible.
+/// One of them: the module, where its nodes come from, and what else was possible.
 pub(crate) struct Found {
     pub(crate) module: Module,
     pub(crate) rules: Vec<Option<&'static str>>,
+    /// The e-node of each node, and its class.
+    pub(crate) nodes: Vec<Option<(Id, ENode)>>,
     pub(crate) others: Vec<Other>,
 }
 
@@ -95,8 +97,10 @@ impl<'m> Space<'m> {
         let (module, from) =
             decode(source, &extracted.choices, &extracted.roots).map_err(|error| error.to_string())?;
         verify(&module).map_err(|error| error.to_string())?;
-        let rules = from.iter().map(|at| self.rule(&extracted.nodes[(*at)?].1)).collect();
-        Ok(Found { module, rules, others: extracted.others })
+        let nodes: Vec<Option<(Id, ENode)>> =
+            from.iter().map(|at| extracted.nodes.get((*at)?).cloned()).collect();
+        let rules = nodes.iter().map(|node| self.rule(&node.as_ref()?.1)).collect();
+        Ok(Found { module, rules, nodes, others: extracted.others })
     }
 
     /// The rule that made an e-node; none if it is of the source.
@@ -158,11 +162,4 @@ fn sources_first(module: &Module) -> Result<Module, OptError> {
         .collect();
     let outputs: Vec<usize> = module.outputs.iter().map(|o| o.value.index()).collect();
     Ok(decode(module, &choices, &outputs)?.0)
-}
-
-/// The saturated e-graph of `module` as text, class by class.
-pub fn egraph_text(module: &Module, options: &Options) -> Result<String, OptError> {
-    let (encoded, log) = saturated(module, options, options.numerics)?;
-    let roots = module.outputs.iter().map(|o| (&*o.name, encoded.values[o.value.index()]));
-    Ok(crate::dump::text(&encoded.graph, &log, roots))
 }

@@ -191,7 +191,7 @@ fn unknown_rules_are_refused() {
 
 #[test]
 fn the_egraph_prints_its_classes_and_rules() {
-    let text = moec_opt::egraph_text(&source("s2"), &Options::default()).unwrap();
+    let text = moec_opt::egraph(&source("s2"), &Options::default()).unwrap().to_string();
     assert!(text.contains("; sum_of_gated_is_combine"), "{text}");
     assert!(text.lines().last().is_some_and(|line| line.starts_with("output y = c")), "{text}");
 }

@@ -23,8 +23,9 @@ pub fn emit(
     let last = forms.last().copied();
     for form in forms.iter().copied().filter(|&form| form < Emit::Opt) {
         let text = match form {
-            Emit::Egraph => moec_opt::egraph_text(&checked.ir, &opt_options(options))
-                .map_err(|error| CompileError::internal(Stage::Optimise, error))?,
+            Emit::Egraph => moec_opt::egraph(&checked.ir, &opt_options(options))
+                .map_err(|error| CompileError::internal(Stage::Optimise, error))?
+                .to_string(),
             _ => moec_ir::print(&numbers(&checked.ir, Stage::Lower)?),
         };
         texts.push((form, text));

@@ -10,6 +10,7 @@ mod compile;
 mod diff;
 mod emit;
 mod error;
+mod explain;
 mod oracle;
 mod profile;
 mod shrink;
@@ -22,13 +23,15 @@ pub use compile::{Checked, Options, Watch, check, compile, front};
 pub use diff::{Counterexample, Diff, DiffError, DiffOptions, OutputPair, Unknown, Verdict, diff};
 pub use emit::emit;
 pub use error::CompileError;
+pub use explain::{Explanation, explain};
 pub use moec_diag as diag;
 pub use moec_import::{Folder, ImportError, ImportOptions, Imported, import, model_types, open_weights};
 pub use moec_interp as interp;
 pub use moec_ir as ir;
 pub use moec_lower::{Declaration, DeclarationKind, LoweredModel};
 pub use moec_opt::{
-    Alternative, Bound, Choice, Numerics, Reason, Report, RuleInfo, Target, TargetError, rule_infos,
+    Alternative, Bound, Choice, EClass, EGraph, EOperation, NodeReport, Numerics, Reason, Report, RuleInfo,
+    Target, TargetError, rule_infos,
 };
 pub use moec_plan as plan;
 pub use moec_runtime::session::{

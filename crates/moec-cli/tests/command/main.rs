@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_weights;
 mod diff;
+mod explaining;
 mod import;
 mod moec;
 mod output;
