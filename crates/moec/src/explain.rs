@@ -47,7 +47,7 @@ pub fn explain(
     let egraph = moec_opt::egraph(&checked.ir, &opt_options(&one)).map_err(fault)?;
     Ok(Explanation {
         before: numbers(&checked.ir, Stage::Lower)?,
-        after: numbers(&optimised.module, Stage::Optimise)?,
+        after: numbers(&optimised.programs[optimised.usual].1, Stage::Optimise)?,
         tokens,
         report: optimised.report,
         validation: optimised.validation,

@@ -52,7 +52,9 @@ fn files_that_are_no_safetensors() {
         }
     }
     folder.moec(&["run", "a.moe", "--weights", "gone.safetensors"]).refused(&["gone.safetensors"]);
-    folder.moec(&["run", "a.moe", "--weights", "."]).refused(&["not a regular file"]);
+    // A folder is read as a model's.
+    folder.moec(&["run", "a.moe", "--weights", "."]).refused(&["./w.safetensors: not a safetensors file"]);
+    folder.moec(&["run", "a.moe", "--input", "."]).refused(&["not a regular file"]);
     assert_eq!(folder.names(), ["a.moe", "w.safetensors"], "nothing is left behind");
 }
 

@@ -36,6 +36,10 @@ fn the_page_shows_both_programs_and_the_way_between_them() {
     let printed = folder.moec(&["opt", &source]).expect(0).out;
     for operation in after {
         assert!(printed.contains(operation["text"].as_str().unwrap()), "{operation}");
+        // The program has all inputs, used or not; the e-graph has those that are used.
+        if operation["text"].as_str().unwrap().contains("= input ") {
+            continue;
+        }
         // The operation is the chosen one of its class, made by the same rule.
         let class = &data["graph"]["neighbourhood"][operation["place"][0].to_string()];
         let chosen = &class["operations"][0];

@@ -207,11 +207,12 @@ fn considered(choice: &Choice) -> Vec<Considered> {
     let list = |words: &[&str]| words.join(", ");
     (choice.alternatives.iter())
         .map(|other| {
-            let with = if other.with.is_empty() { "another order".to_owned() } else { list(&other.with) };
-            let without = if other.without.is_empty() {
-                String::new()
-            } else {
-                format!(" instead of {}", list(&other.without))
+            let what = match (list(&other.with), list(&other.without)) {
+                (with, without) if with == without && with.is_empty() => "another order".to_owned(),
+                (with, without) if with == without => format!("another {with}"),
+                (with, without) if without.is_empty() => format!("also {with}"),
+                (with, without) if with.is_empty() => format!("no {without}"),
+                (with, without) => format!("{with} instead of {without}"),
             };
             let by = if other.rules.is_empty() {
                 ", as the source has it".to_owned()
@@ -223,7 +224,7 @@ fn considered(choice: &Choice) -> Vec<Considered> {
                 Reason::Cost => "costs as much",
                 Reason::Batch => "bits would depend on the size of the batch",
             };
-            Considered { what: format!("{with}{without}{by}"), seconds: other.seconds, why }
+            Considered { what: format!("{what}{by}"), seconds: other.seconds, why }
         })
         .collect()
 }
