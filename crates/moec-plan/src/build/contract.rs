@@ -259,9 +259,15 @@ impl Planner<'_> {
         }
         let source = view.load(&Coord::axes(view.shape.len()))?;
         let phase = self.phase(operand.value);
-        let same = |pack: &Pack| pack.source == source && pack.groups == groups && pack.n == n && pack.k == k;
+        // Where panels end with groups, groups of columns and columns of groups have the same bytes.
+        let full = |n: &Dim| n.as_const().is_some_and(|n| n.is_multiple_of(self.panels.columns));
+        let same = |pack: &Pack| {
+            let split_alike = pack.groups == groups || (full(&pack.out.n) && full(&columns));
+            let of_columns = [&*pack.groups, &*pack.n].concat() == [&*groups, &*n].concat();
+            pack.source == source && split_alike && of_columns && pack.k == k
+        };
         if let Some((_, pack)) = self.packs.iter().find(|(at, pack)| *at == phase && same(pack)) {
-            return Ok((pack.out.clone(), dtype));
+            return Ok((PackedWeight { groups: count, n: columns, ..pack.out.clone() }, dtype));
         }
         let elements = self.panel_elements(&count, &columns, &depth)?;
         let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, elements, Place::Kept);
