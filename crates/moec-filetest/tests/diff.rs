@@ -18,10 +18,13 @@ fn root() -> PathBuf {
 }
 
 fn program(path: &Path) -> Module {
-    let source = SourceFile::new(path.display().to_string(), std::fs::read_to_string(path).unwrap());
-    front(&source, &Options::default(), &mut |_| ())
-        .unwrap_or_else(|e| panic!("{}: {e:?}", path.display()))
-        .ir
+    lowered(path, std::fs::read_to_string(path).unwrap())
+}
+
+fn lowered(path: &Path, text: String) -> Module {
+    let name = path.display().to_string();
+    let source = SourceFile::new(name.clone(), text);
+    front(&source, &Options::default(), &mut |_| ()).unwrap_or_else(|e| panic!("{name}: {e:?}")).ir
 }
 
 /// What the header says: `different` or `same`.
@@ -106,5 +109,35 @@ fn files_are_in_the_one_style() {
     for path in test_files(&[root().join("tests/diff")]).unwrap() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(moec::format(&text).unwrap(), text, "{}", path.display());
+    }
+}
+
+/// A mistake in the source of an imported model.
+#[derive(serde::Deserialize)]
+struct Mistake {
+    model: String,
+    what: String,
+    edits: Vec<[String; 2]>,
+}
+
+#[test]
+fn imported_models_are_told_from_their_neighbours() {
+    let text = std::fs::read_to_string(root().join("tests/diff/imported.toml")).unwrap();
+    let mut tables: BTreeMap<String, Vec<Mistake>> = toml::from_str(&text).unwrap();
+    for Mistake { model, what, edits } in tables.remove("mistake").unwrap() {
+        let path = root().join("tests/golden").join(&model).join("source.moe");
+        let right = std::fs::read_to_string(&path).unwrap();
+        let wrong = edits.iter().fold(right.clone(), |text, [from, to]| {
+            assert!(text.contains(from.as_str()), "{model}: `{from}` does not stand in {}", path.display());
+            text.replace(from.as_str(), to)
+        });
+        let (right, wrong) = (lowered(&path, right), lowered(&path, wrong));
+        let found = diff(&wrong, &right, &DiffOptions::default()).unwrap();
+        let Verdict::Different(example) = found.verdict else {
+            panic!("{model}: {what}: {:?}", found.verdict)
+        };
+        holds(&example, [&wrong, &right], &format!("{model}: {what}"));
+        let same = diff(&right, &right, &DiffOptions::default()).unwrap().verdict;
+        assert!(matches!(same, Verdict::Proved { .. }), "{model}: {same:?}");
     }
 }

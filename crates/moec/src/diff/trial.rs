@@ -27,6 +27,9 @@ const CLOSE: f64 = 1e-9;
 /// What a sum may be off by, relative to the largest number in it.
 const ROUNDING: f64 = 1e-13;
 
+/// Operations between a choice and the masks of its scores.
+const MASKS: usize = 8;
+
 /// Data by name.
 pub(super) type Data = BTreeMap<String, Tensor>;
 
@@ -106,10 +109,11 @@ impl Trial<'_> {
             close |= match (node.op, &args[..]) {
                 (Op::TopK, [scores]) => {
                     let taken = values[at].ty().route().and_then(|route| route.k.as_const());
-                    close_order(scores, node.attrs.index("axis"), taken, node.attrs.bool("largest"))
+                    let masks = masks(&self.module, node.args[0].index(), MASKS);
+                    close_order(scores, node.attrs.index("axis"), taken, node.attrs.bool("largest"), &masks)
                 }
-                (Op::Argsort, [scores]) => close_order(scores, node.attrs.index("axis"), None, true),
-                (Op::Argmax, [scores]) => close_order(scores, node.attrs.index("axis"), Some(1), true),
+                (Op::Argsort, [scores]) => close_order(scores, node.attrs.index("axis"), None, true, &[]),
+                (Op::Argmax, [scores]) => close_order(scores, node.attrs.index("axis"), Some(1), true, &[]),
                 (Op::Eq | Op::Ne | Op::Lt | Op::Le | Op::Gt | Op::Ge, [a, b]) => {
                     a.data.iter().zip(&b.data).any(|(&a, &b)| near(a, b))
                 }
@@ -176,8 +180,21 @@ fn near(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= CLOSE * a.abs().max(b.abs())
 }
 
-/// Whether two neighbours are close in the order of a lane, among the first `taken` and the next.
-fn close_order(scores: &Tensor, axis: usize, taken: Option<u64>, largest: bool) -> bool {
+/// The numbers that masks put among the elements of a value: those are equal without any rounding.
+fn masks(module: &Module, value: usize, depth: usize) -> Vec<f64> {
+    let node = &module.nodes[value];
+    let args = match node.op {
+        Op::Const => return vec![node.attrs.number("value")],
+        Op::Reshape | Op::Transpose | Op::Broadcast | Op::Slice if depth > 0 => &node.args[..1],
+        Op::Select if depth > 0 => &node.args[1..],
+        _ => return Vec::new(),
+    };
+    args.iter().flat_map(|arg| masks(module, arg.index(), depth - 1)).collect()
+}
+
+/// Whether two neighbours are close in the order of a lane, among the first `taken` and the next, other
+/// than because both are one of `masks`.
+fn close_order(scores: &Tensor, axis: usize, taken: Option<u64>, largest: bool, masks: &[f64]) -> bool {
     let size = scores.shape[axis];
     let inner: usize = scores.shape[axis + 1..].iter().product();
     let taken = taken.map_or(size, |taken| usize::try_from(taken).unwrap_or(size));
@@ -187,7 +204,8 @@ fn close_order(scores: &Tensor, axis: usize, taken: Option<u64>, largest: bool) 
         if largest {
             lane.reverse();
         }
-        lane.windows(2).take(taken).any(|pair| near(pair[0], pair[1]))
+        let masked = |pair: &[f64]| pair[0] == pair[1] && masks.contains(&pair[0]);
+        lane.windows(2).take(taken).any(|pair| near(pair[0], pair[1]) && !masked(pair))
     };
     let block = (size * inner).max(1);
     scores.data.chunks(block).any(|block| (0..inner).any(|lane| close(block, lane)))
