@@ -9,6 +9,7 @@ use moec_ir::DType;
 use crate::config::Config;
 use crate::error::ImportError;
 use crate::key::Key;
+use crate::mxfp4;
 use crate::row::{Amount, Row};
 use crate::spec::Spec;
 use crate::table::Table;
@@ -41,6 +42,8 @@ pub(crate) struct Draft<'a> {
     dims: BTreeSet<String>,
     used: BTreeSet<String>,
     weights: Vec<Weight>,
+    /// Dims that are counted in blocks of 32.
+    blocked: BTreeSet<String>,
     pub(crate) params: Vec<(String, String)>,
     pub(crate) functions: Vec<String>,
     /// What is done to weights before anything else.
@@ -115,6 +118,7 @@ impl<'a> Draft<'a> {
             dims: BTreeSet::new(),
             used: BTreeSet::new(),
             weights: Vec::new(),
+            blocked: BTreeSet::new(),
             params: Vec::new(),
             functions: Vec::new(),
             views: Vec::new(),
@@ -166,7 +170,9 @@ impl<'a> Draft<'a> {
 
     /// Whether some tensor of a spec is there: the first of its stack.
     pub(crate) fn has(&self, under: &str, spec: &Spec) -> Result<bool, ImportError> {
-        let first = self.file_name(under, &spec.filled(&vec![0; spec.holes().len()]));
+        let first = spec.filled(&vec![0; spec.holes().len()]);
+        let first = if spec.is_mxfp4 { format!("{first}{}", mxfp4::BLOCKS) } else { first };
+        let first = self.file_name(under, &first);
         Ok(self.tensors.get(&first)?.is_some())
     }
 
@@ -185,6 +191,9 @@ impl<'a> Draft<'a> {
         under: &str,
         spec: &Spec,
     ) -> Result<Bound, ImportError> {
+        if spec.is_mxfp4 {
+            return self.bind_packed(name, stored, under, spec);
+        }
         let counts: Vec<u64> =
             spec.holes().into_iter().map(|dim| self.size(dim)).collect::<Result<_, _>>()?;
         let mut dtype: Option<DType> = None;
@@ -230,6 +239,63 @@ impl<'a> Draft<'a> {
         if is_flat {
             self.views.push(format!("let {name} = reshape({stored}, [{}])", dims.join(", ")));
         }
+        Ok(Bound { name: name.to_owned(), dims })
+    }
+
+    /// Takes a matrix for each expert that lies in two tensors, blocks and scales. The weight `name` is
+    /// what they unpack to.
+    fn bind_packed(
+        &mut self,
+        name: &str,
+        stored: &str,
+        under: &str,
+        spec: &Spec,
+    ) -> Result<Bound, ImportError> {
+        let dims: Vec<String> = spec.dims().into_iter().map(str::to_owned).collect();
+        let Some(last) = dims.last().cloned() else {
+            return Err(ImportError::Internal(format!("{}: no axis to unpack", spec.name)));
+        };
+        let size = self.size(&last)?;
+        if size % mxfp4::BLOCK != 0 {
+            return Err(ImportError::Config(format!(
+                "{last} is {size}, but MXFP4 packs {} numbers at a time",
+                mxfp4::BLOCK
+            )));
+        }
+        self.define(&mxfp4::blocks_of(&last), size / mxfp4::BLOCK);
+        mxfp4::DIMS.iter().for_each(|(dim, size)| self.define(dim, *size));
+        self.dims.insert(PAIR.to_owned());
+        self.blocked.insert(last);
+        let is_flat = spec.axes.iter().any(|axis| axis.len() > 1);
+        let base = if is_flat { stored } else { name };
+        let base = base.strip_suffix("_flat").unwrap_or(base);
+        for part in mxfp4::parts(spec) {
+            let tensor = self.file_name(under, &part.name);
+            let missing = || ImportError::Tensor(format!("the folder has no tensor \"{tensor}\""));
+            let (found, shape) = self.tensors.get(&tensor)?.ok_or_else(missing)?;
+            if found != DType::U8 {
+                return Err(ImportError::Tensor(format!("tensor \"{tensor}\" is {found}; expected u8")));
+            }
+            self.measure(&tensor, &part, shape)?;
+            let axes: Vec<String> = part.axes.iter().map(|axis| axis.join("*")).collect();
+            let suffix = part.name.strip_prefix(&spec.name).unwrap_or_default();
+            self.weights.push(Weight {
+                name: format!("{base}{suffix}"),
+                ty: format!("u8[{}]", axes.join(", ")),
+                from: below("{at}", under, &part.name),
+            });
+            self.used.insert(tensor);
+        }
+        if !self.functions.iter().any(|function| function == mxfp4::FUNCTION) {
+            self.functions.push(mxfp4::FUNCTION.to_owned());
+            self.views.push(mxfp4::TABLE.to_owned());
+        }
+        self.views.push(format!(
+            "let {name} = reshape(mxfp4({base}{}, {base}{}, e2m1, {PAIR}), [{}])",
+            mxfp4::BLOCKS,
+            mxfp4::SCALES,
+            dims.join(", ")
+        ));
         Ok(Bound { name: name.to_owned(), dims })
     }
 
@@ -314,13 +380,18 @@ impl<'a> Draft<'a> {
         let mut dims = vec!["T".to_owned()];
         for name in names {
             let size = if name == PAIR { 2 } else { self.sizes.get(name).copied().unwrap_or(0) };
-            if !(grouped && name == "E") {
+            if !(grouped && name == "E") && !self.blocked.contains(name) {
                 dims.push(format!("{name} = {size}"));
             }
         }
         let mut lines = vec![format!("dim {}", dims.join(", "))];
         if grouped {
             lines.push("dim E = G * M".to_owned());
+        }
+        if !self.blocked.is_empty() {
+            let of_blocks = |dim: &String| format!("{dim} = {} * {}", mxfp4::BLOCK, mxfp4::blocks_of(dim));
+            let sizes: Vec<String> = self.blocked.iter().rev().map(of_blocks).collect();
+            lines.push(format!("dim {}", sizes.join(", ")));
         }
         lines.push(format!("param layer = {}", self.place.layer));
         lines.push(format!("param at = \"{}\"", self.place.template));

@@ -14,6 +14,7 @@ mod error;
 mod folder;
 mod json;
 mod key;
+mod mxfp4;
 mod recognise;
 mod row;
 mod spec;

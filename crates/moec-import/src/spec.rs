@@ -1,6 +1,8 @@
 //! How a row names a tensor: `experts.{E}.w1.weight : F H`. The name is that in the file below the
 //! block; a hole makes a stack of tensors. The axes are those of the file; a product such as `P*F`
-//! says how one axis is made of two, the outer first: `P*F` is halves, `F*P` is interleaved.
+//! says how one axis is made of two, the outer first: `P*F` is halves, `F*P` is interleaved. With
+//! ` as mxfp4` behind, the axes are those of the numbers, whose last is packed in blocks of 32 (see
+//! `mxfp4`).
 
 use serde::Deserialize;
 
@@ -12,6 +14,8 @@ pub(crate) struct Spec {
     pub(crate) name: String,
     /// The axes in the file, each a product of dims or numbers.
     pub(crate) axes: Vec<Vec<String>>,
+    /// Whether it lies in the file as blocks and scales.
+    pub(crate) is_mxfp4: bool,
 }
 
 impl TryFrom<String> for Spec {
@@ -19,12 +23,18 @@ impl TryFrom<String> for Spec {
 
     fn try_from(text: String) -> Result<Spec, String> {
         let wrong = || format!("`{text}` is no tensor like `experts.{{E}}.w1.weight : F H`");
-        let (name, axes) = text.split_once(':').ok_or_else(wrong)?;
+        let (text_of_axes, is_mxfp4) = match text.strip_suffix(" as mxfp4") {
+            Some(rest) => (rest, true),
+            None => (text.as_str(), false),
+        };
+        let (name, axes) = text_of_axes.split_once(':').ok_or_else(wrong)?;
         let axis = |axis: &str| axis.split('*').map(str::to_owned).collect::<Vec<_>>();
-        let spec = Spec { name: name.trim().to_owned(), axes: axes.split_whitespace().map(axis).collect() };
+        let axes = axes.split_whitespace().map(axis).collect();
+        let spec = Spec { name: name.trim().to_owned(), axes, is_mxfp4 };
         let is_dim = |dim: &String| !dim.is_empty() && dim.chars().all(|c| c.is_ascii_alphanumeric());
         let is_sound = !spec.name.is_empty()
             && spec.axes.iter().flatten().all(is_dim)
+            && (!is_mxfp4 || (spec.axes.len() == 3 && !spec.name.contains('{')))
             && spec.name.matches('{').count() == spec.name.matches('}').count();
         if is_sound { Ok(spec) } else { Err(wrong()) }
     }

@@ -38,7 +38,6 @@ const NOT_YET: &[&str] = &[
     "deepseek_v4",
     "deepseek_v4_hash",
     "gemma4_text",
-    "gpt_oss_mxfp4",
     "laguna",
     "longcat_flash",
     "nemotron_h",
