@@ -119,3 +119,27 @@ impl Default for Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skewed_choices_touch_fewer_experts() {
+        let uniform = Shares::default();
+        assert_eq!(uniform.touched(8.0, 1.0, 2.0), 0.25);
+        assert_eq!(uniform.touched(8.0, 0.0, 2.0), 0.0);
+        let mut shares = Shares::default();
+        shares.insert(&[5.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        // Two of eight slots for each token; the first expert cannot be chosen twice.
+        let hit = |share: f64| 1.0 - (1.0 - share).powi(3);
+        assert_eq!(shares.touched(8.0, 3.0, 2.0), (1.0 + 3.0 * hit(0.25)) / 8.0);
+        assert!(shares.touched(8.0, 3.0, 2.0) < uniform.touched(8.0, 3.0, 2.0));
+        assert_eq!(shares.touched(4.0, 3.0, 2.0), uniform.touched(4.0, 3.0, 2.0));
+        for wrong in [&[1.0, f64::NAN][..], &[1.0, -1.0], &[0.0, 0.0], &[f64::INFINITY, 1.0]] {
+            let mut shares = Shares::default();
+            shares.insert(wrong);
+            assert_eq!(shares, uniform);
+        }
+    }
+}

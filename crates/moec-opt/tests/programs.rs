@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use moec_interp::{generate, run};
 use moec_ir::{Module, Op, Sizes, print, read};
-use moec_opt::{Numerics, Optimized, Options, optimize};
+use moec_opt::{Numerics, Optimized, Options, Target, optimize};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/opt")
@@ -75,6 +75,35 @@ fn optimised_programs_compute_the_same() {
             assert!(difference < 1e-12, "{name} with {tokens} tokens: {difference:e}");
         }
     }
+}
+
+/// With kernels that are slow to start, few tokens get other programs than many.
+#[test]
+fn programs_for_all_numbers_of_tokens_compute_the_same() {
+    let mut several = 0;
+    for name in names() {
+        let before = source(&name);
+        for batch in [Numerics::Bit, Numerics::Finite, Numerics::Reassociate] {
+            let target = Target { step: 5e-5, ..Target::default() };
+            let table = vec![1, 16, 256, 4096];
+            let options = Options { batch, table, target, ..Options::default() };
+            let found = optimize(&before, &options).unwrap();
+            assert_eq!(found.report.fallback, None, "{name}");
+            let from: Vec<u64> = found.variants.iter().map(|variant| variant.from).collect();
+            assert!(from[0] == 0 && from.is_sorted_by(|a, b| a < b), "{name}: {from:?}");
+            several += usize::from(from.len() > 1);
+            for variant in &found.variants {
+                let difference = difference(&before, &variant.module, 5, 3);
+                assert!(difference < 1e-12, "{name} from {}: {difference:e}", variant.from);
+                assert_eq!(variant.rules.len(), variant.module.nodes.len());
+            }
+            for choice in &found.report.choices {
+                let at = from.iter().filter(|from| **from <= choice.tokens).count() - 1;
+                assert_eq!(choice.variant, at, "{name} at {} tokens", choice.tokens);
+            }
+        }
+    }
+    assert!(several > 0);
 }
 
 #[test]
