@@ -380,7 +380,8 @@ impl<'a> Draft<'a> {
         let mut dims = vec!["T".to_owned()];
         for name in names {
             let size = if name == PAIR { 2 } else { self.sizes.get(name).copied().unwrap_or(0) };
-            if !(grouped && name == "E") && !self.blocked.contains(name) {
+            let follows = (grouped && name == "E") || self.blocked.contains(name);
+            if !follows {
                 dims.push(format!("{name} = {size}"));
             }
         }
