@@ -19,7 +19,7 @@ use crate::tensors::Tensors;
 const PAIR: &str = "P";
 
 /// Dims in the order in which they are declared; others follow.
-const ORDER: [&str; 10] = ["H", "L", "F", "Fs", "E", "K", "G", "M", "Kg", PAIR];
+const ORDER: [&str; 13] = ["H", "L", "F", "Fs", "E", "Z", "K", "C", "V", "G", "M", "Kg", PAIR];
 
 /// Where a block lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub(crate) struct Draft<'a> {
     /// Dims that are counted in blocks of 32.
     blocked: BTreeSet<String>,
     pub(crate) params: Vec<(String, String)>,
+    /// Dims that follow from others: name and expression.
+    pub(crate) derived: Vec<(&'static str, String)>,
+    /// Inputs besides `x`: name and type.
+    pub(crate) inputs: Vec<(&'static str, &'static str)>,
     pub(crate) functions: Vec<String>,
     /// What is done to weights before anything else.
     pub(crate) views: Vec<String>,
@@ -120,6 +124,8 @@ impl<'a> Draft<'a> {
             weights: Vec::new(),
             blocked: BTreeSet::new(),
             params: Vec::new(),
+            derived: Vec::new(),
+            inputs: Vec::new(),
             functions: Vec::new(),
             views: Vec::new(),
             lets: Vec::new(),
@@ -194,6 +200,28 @@ impl<'a> Draft<'a> {
         if spec.is_mxfp4 {
             return self.bind_packed(name, stored, under, spec);
         }
+        self.bind_typed(
+            name,
+            stored,
+            under,
+            spec,
+            (&[DType::F32, DType::Bf16, DType::F16], "f32, bf16 or f16"),
+        )
+    }
+
+    /// The same for a table of numbers of experts.
+    pub(crate) fn bind_table(&mut self, name: &str, spec: &Spec) -> Result<Bound, ImportError> {
+        self.bind_typed(name, name, "", spec, (&[DType::I32], "i32"))
+    }
+
+    fn bind_typed(
+        &mut self,
+        name: &str,
+        stored: &str,
+        under: &str,
+        spec: &Spec,
+        (types, they): (&[DType], &str),
+    ) -> Result<Bound, ImportError> {
         let counts: Vec<u64> =
             spec.holes().into_iter().map(|dim| self.size(dim)).collect::<Result<_, _>>()?;
         let mut dtype: Option<DType> = None;
@@ -215,10 +243,8 @@ impl<'a> Draft<'a> {
                 ImportError::Tensor(format!("the folder has no tensor \"{tensor}\"{of}"))
             })?;
             self.measure(&tensor, spec, shape)?;
-            let is_float = matches!(found, DType::F32 | DType::Bf16 | DType::F16);
-            if !is_float || dtype.is_some_and(|first| first != found) {
-                let first =
-                    dtype.map_or("f32, bf16 or f16".to_owned(), |first| format!("{first} like the first"));
+            if !types.contains(&found) || dtype.is_some_and(|first| first != found) {
+                let first = dtype.map_or(they.to_owned(), |first| format!("{first} like the first"));
                 return Err(ImportError::Tensor(format!("tensor \"{tensor}\" is {found}; expected {first}")));
             }
             dtype = Some(found);
@@ -380,7 +406,9 @@ impl<'a> Draft<'a> {
         let mut dims = vec!["T".to_owned()];
         for name in names {
             let size = if name == PAIR { 2 } else { self.sizes.get(name).copied().unwrap_or(0) };
-            let follows = (grouped && name == "E") || self.blocked.contains(name);
+            let follows = (grouped && name == "E")
+                || self.blocked.contains(name)
+                || self.derived.iter().any(|(derived, _)| derived == name);
             if !follows {
                 dims.push(format!("{name} = {size}"));
             }
@@ -397,7 +425,9 @@ impl<'a> Draft<'a> {
         lines.push(format!("param layer = {}", self.place.layer));
         lines.push(format!("param at = \"{}\"", self.place.template));
         lines.extend(self.params.iter().map(|(name, value)| format!("param {name} = {value}")));
+        lines.extend(self.derived.iter().map(|(name, size)| format!("dim {name} = {size}")));
         lines.push("input x : f32[T, H]".to_owned());
+        lines.extend(self.inputs.iter().map(|(name, ty)| format!("input {name} : {ty}")));
         let mut weights = self.weights.iter().peekable();
         while let Some(weight) = weights.next() {
             // Gate and up are declared together, where they are alike.

@@ -45,6 +45,10 @@ pub(crate) struct Router {
     pub(crate) weight: Many<Spec>,
     /// Added to the logits.
     pub(crate) bias: Option<Spec>,
+    /// What the router sees is normalised first.
+    pub(crate) norm: Option<Norm>,
+    /// Logits are bent to stay within this: `cap * tanh(z / cap)`. 0 is no bound.
+    pub(crate) cap: Option<Key>,
     /// Logits to scores.
     pub(crate) score: Score,
     /// Added to the scores for the selection only.
@@ -54,6 +58,13 @@ pub(crate) struct Router {
     /// How the chosen are found.
     #[serde(default)]
     pub(crate) select: Select,
+    /// Where the file has it: experts for each id of a token, which are chosen instead.
+    pub(crate) table: Option<Spec>,
+    /// How many experts, numbered after the others, give back what they get. The axis of all of them is
+    /// called N.
+    pub(crate) identities: Option<Key>,
+    /// Seats of each expert, handed out to first choices first and then by token.
+    pub(crate) seats: Option<Seats>,
     /// Scores to weights.
     #[serde(default)]
     pub(crate) weigh: Weigh,
@@ -61,6 +72,10 @@ pub(crate) struct Router {
     pub(crate) divide: Option<Divide>,
     /// Weights times a number.
     pub(crate) scale: Option<Key>,
+    /// Weights times 1 - this number: what the original makes of dropout when it infers.
+    pub(crate) dropout: Option<Key>,
+    /// Weights times a number for each expert.
+    pub(crate) expert_scale: Option<Spec>,
     /// What the weights multiply.
     #[serde(default)]
     pub(crate) applies: Applies,
@@ -92,6 +107,31 @@ pub(crate) enum Select {
         /// How near, as a share.
         eps: Amount,
     },
+}
+
+/// Seats of each expert; who finds none is not computed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Seats {
+    /// How many.
+    pub(crate) capacity: Key,
+    /// How many as a share of the tokens; where it is more than 0 it counts instead.
+    pub(crate) share: Option<Key>,
+    /// Whether weights are divided before those without a seat are left out.
+    pub(crate) divided_before: Option<Condition>,
+}
+
+/// Division by the root of the mean square, times a weight.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Norm {
+    /// The weight.
+    pub(crate) weight: Spec,
+    /// Added to the mean square.
+    pub(crate) eps: Amount,
+    /// Divided by the root of the width as well.
+    #[serde(default)]
+    pub(crate) by_width: bool,
 }
 
 /// Scores to weights.
@@ -202,6 +242,23 @@ pub(crate) struct Experts {
     pub(crate) under: String,
     /// How it lies there: the first whose names the file has.
     pub(crate) layouts: Vec<LayoutRef>,
+    /// Where they work in a narrower space (size L): the matrices into it and out of it.
+    pub(crate) latent: Option<Latent>,
+    /// Around all of them: of what they get, and of what they give.
+    pub(crate) norm_in: Option<Norm>,
+    pub(crate) norm_out: Option<Norm>,
+}
+
+/// The matrices into a narrower space and out of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Latent {
+    /// Into it.
+    pub(crate) into: Spec,
+    /// Out of it.
+    pub(crate) out: Spec,
+    /// Whether there is one.
+    pub(crate) when: Condition,
 }
 
 /// What an expert computes.
@@ -233,6 +290,9 @@ pub(crate) struct Shared {
     pub(crate) gate: Option<Spec>,
     /// Whether there is one.
     pub(crate) when: Option<Condition>,
+    /// Around it: of what it gets, and of what it gives.
+    pub(crate) norm_in: Option<Norm>,
+    pub(crate) norm_out: Option<Norm>,
 }
 
 /// A number that is the same in every model of a type, or that the configuration has.

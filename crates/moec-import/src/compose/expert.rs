@@ -10,6 +10,8 @@ use crate::spec::Spec;
 pub(crate) struct Names {
     /// The dim of its width.
     width: &'static str,
+    /// The dim of what it gets and gives.
+    pub(crate) token: &'static str,
     /// Letter in front of the matrices, and of the biases.
     matrix: &'static str,
     bias: &'static str,
@@ -22,11 +24,18 @@ pub(crate) struct Names {
 
 /// Experts that are chosen.
 pub(crate) const ROUTED: Names =
-    Names { width: "F", matrix: "w", bias: "b", fused: "w", fused_bias: "b", function: "expert" };
+    Names { width: "F", token: "H", matrix: "w", bias: "b", fused: "w", fused_bias: "b", function: "expert" };
 
 /// Experts that compute every token.
-pub(crate) const SHARED: Names =
-    Names { width: "Fs", matrix: "s", bias: "sb", fused: "sw", fused_bias: "sb", function: "shared_expert" };
+pub(crate) const SHARED: Names = Names {
+    width: "Fs",
+    token: "H",
+    matrix: "s",
+    bias: "sb",
+    fused: "sw",
+    fused_bias: "sb",
+    function: "shared_expert",
+};
 
 /// A body with the numbers of a configuration.
 pub(crate) struct Body {
@@ -127,8 +136,7 @@ pub(crate) fn write(
     input: &str,
 ) -> Result<String, ImportError> {
     let mut parts = Parts { draft, under, names, arguments: vec![input.to_owned()], formals: Vec::new() };
-    let width = names.width;
-    let pair = |a: &'static str| [a, width];
+    let Names { width, token, .. } = names;
     match &layout.gate_up {
         Some(fused) => {
             let (matrix, bias) = (names.matrix, names.bias);
@@ -138,25 +146,24 @@ pub(crate) fn write(
                 None => None,
             };
             for (half, name) in ["gate", "up"].into_iter().enumerate() {
-                parts.push(name, "[F, H]", stored.part(&[width, "H"], Some(half))?);
+                parts.push(name, "[W, D]", stored.part(&[width, token], Some(half))?);
                 if let Some(bias) = &stored_bias {
-                    parts.push(&format!("{name}_bias"), "[F]", bias.part(&[width], Some(half))?);
+                    parts.push(&format!("{name}_bias"), "[W]", bias.part(&[width], Some(half))?);
                 }
             }
         }
         None => {
-            let [h, f] = pair("H");
             for (name, digit, spec, bias) in [
                 ("gate", '1', &layout.gate, &layout.gate_bias),
                 ("up", if layout.gate.is_some() { '3' } else { '1' }, &layout.up, &layout.up_bias),
             ] {
-                parts.matrix(name, digit, spec.as_ref(), &[f, h], "[F, H]")?;
-                parts.bias(name, digit, bias.as_ref(), f, "[F]")?;
+                parts.matrix(name, digit, spec.as_ref(), &[width, token], "[W, D]")?;
+                parts.bias(name, digit, bias.as_ref(), width, "[W]")?;
             }
         }
     }
-    parts.matrix("down", '2', Some(&layout.down), &["H", width], "[H, F]")?;
-    parts.bias("down", '2', layout.down_bias.as_ref(), "H", "[H]")?;
+    parts.matrix("down", '2', Some(&layout.down), &[token, width], "[D, W]")?;
+    parts.bias("down", '2', layout.down_bias.as_ref(), token, "[D]")?;
     let Parts { arguments, formals, .. } = parts;
 
     let arguments = arguments.join(", ");
@@ -191,11 +198,15 @@ struct Parts<'d, 'a> {
 }
 
 impl Parts<'_, '_> {
-    /// Takes a weight; specs speak of F, whatever the width is called here.
+    /// Takes a weight; specs speak of F and H, whatever the widths are called here.
     fn bind(&mut self, name: &str, stored: &str, spec: &Spec) -> Result<crate::draft::Bound, ImportError> {
         let mut spec = spec.clone();
-        for dim in spec.axes.iter_mut().flatten().filter(|dim| *dim == "F") {
-            *dim = self.names.width.to_owned();
+        for dim in spec.axes.iter_mut().flatten() {
+            match dim.as_str() {
+                "F" => *dim = self.names.width.to_owned(),
+                "H" => *dim = self.names.token.to_owned(),
+                _ => {}
+            }
         }
         self.draft.bind(name, stored, self.under, &spec)
     }
@@ -236,7 +247,7 @@ impl Parts<'_, '_> {
     }
 }
 
-/// The function of a body with these weights.
+/// The function of a body with these weights. Its dims D and W are whatever widths it is called with.
 fn function(name: &str, body: &Body, formals: &[(String, &str)]) -> String {
     let product = |x: &str, matrix: &str| {
         let bias = format!("{matrix}_bias");
@@ -282,5 +293,5 @@ fn function(name: &str, body: &Body, formals: &[(String, &str)]) -> String {
         formals.iter().map(|(formal, axes)| format!("{formal}: float{axes}")).collect();
     let formals = formals.join(", ");
     let body = lines.join("\n");
-    format!("/// {doc}\nfn {name}(x: f32[.., H], {formals}) -> f32[.., H] {{\n{body}\n}}\n")
+    format!("/// {doc}\nfn {name}(x: f32[.., D], {formals}) -> f32[.., D] {{\n{body}\n}}\n")
 }

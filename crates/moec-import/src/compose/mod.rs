@@ -1,12 +1,14 @@
 //! From a row and a folder to source text: who says what in which order. `router` writes the lines
-//! from tokens to weights, `expert` the functions and calls of experts.
+//! from tokens to weights, `seats` those of experts that take so many tokens and no more, `expert` the
+//! functions and calls of experts.
 
 mod expert;
 mod router;
+mod seats;
 
 use crate::draft::Draft;
 use crate::error::ImportError;
-use crate::row::{Applies, Shared};
+use crate::row::{Applies, Norm, Shared};
 
 /// The text of a block, before it is formatted.
 pub(crate) struct Text {
@@ -28,7 +30,7 @@ impl Text {
         }
         text.push_str(&format!("/// {title}\n///\n"));
         for sentence in &self.about {
-            text.push_str(&format!("/// {sentence}\n"));
+            text.push_str(&doc(sentence));
         }
         text.push_str(&format!("model {name} {{\n"));
         for member in &self.members {
@@ -40,6 +42,24 @@ impl Text {
     }
 }
 
+/// Columns of a line of comment.
+const COLUMNS: usize = 100;
+
+/// A sentence as lines of comment; those after the first are indented.
+fn doc(sentence: &str) -> String {
+    let (mut lines, mut line) = (String::new(), "///".to_owned());
+    for word in sentence.split_whitespace() {
+        if line.len() + 1 + word.len() > COLUMNS {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = "///  ".to_owned();
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    format!("{lines}{line}\n")
+}
+
 /// Writes a block.
 pub(crate) fn compose(mut draft: Draft<'_>) -> Result<Text, ImportError> {
     let row = draft.row;
@@ -49,21 +69,58 @@ pub(crate) fn compose(mut draft: Draft<'_>) -> Result<Text, ImportError> {
         draft.config.require(&key, &allowed)?;
     }
     draft.size("H")?;
-    router::write(&mut draft)?;
+    let gates = router::write(&mut draft)?;
     let experts = &row.experts;
     let layout = expert::layout(&draft, &experts.under, &experts.layouts)?;
-    let input = match row.router.applies {
-        Applies::Output => "x",
-        Applies::Input => "g[e] * x",
-    };
     let body = expert::Body::read(&draft, experts)?;
-    let call = expert::write(&mut draft, &body, &layout, &experts.under, expert::ROUTED, input)?;
-    let routed = match row.router.applies {
-        Applies::Output => format!("sum e over E {{ g[e] * {call} }}"),
+    let mut names = expert::ROUTED;
+    let mut input = norm_in(&mut draft, experts.norm_in.as_ref(), "norm_in", "xe")?;
+    let mut around = Vec::new();
+    let latent = match &experts.latent {
+        Some(latent) if draft.config.holds(&latent.when)? => Some(latent),
+        _ => None,
+    };
+    if let Some(latent) = latent {
+        names.token = "L";
+        let matrix = draft.bind("latent_in", "latent_in", "", &latent.into)?.part(&["L", "H"], None)?;
+        draft.lets.push(format!("let z = {input} @ {matrix}.T  // [T, L]"));
+        input = "z".to_owned();
+        around.push("projections to a narrower space and back");
+    }
+    if row.router.applies == Applies::Input {
+        input = format!("g[e] * {input}");
+    }
+    let call = expert::write(&mut draft, &body, &layout, &experts.under, names, &input)?;
+    let mut gate = "g";
+    let mut terms = Vec::new();
+    if row.router.identities.is_some() {
+        draft.lets.push(format!("let real = g[{} = 0..E]", gates.axis));
+        draft.lets.push(format!("let same = sum(g[{} = E..{0}], over Z)", gates.axis));
+        gate = "real";
+        around.push("others give back what they get");
+        terms.push("same * x".to_owned());
+    }
+    let mut routed = match row.router.applies {
+        _ if gates.are_slots => {
+            format!("sum k over K {{ {gate}[k] * sum e over E {{ {call} where chosen[k] == e else 0 }} }}")
+        }
+        Applies::Output => format!("sum e over E {{ {gate}[e] * {call} }}"),
         Applies::Input => format!("sum e over E {{ {call} }}"),
     };
+    if let Some(latent) = latent {
+        let matrix = draft.bind("latent_out", "latent_out", "", &latent.out)?.part(&["H", "L"], None)?;
+        draft.lets.push(format!("let r = {routed}  // [T, L]"));
+        routed = format!("r @ {matrix}.T");
+    }
+    if let Some(norm) = &experts.norm_out {
+        around.push("norms of their own");
+        draft.lets.push(format!("let r = {routed}"));
+        routed = router::normed(&mut draft, norm, "norm_out", "r")?;
+    }
     draft.about.push(format!("Experts: {}.", body.about()));
-    let mut terms = Vec::new();
+    if !around.is_empty() {
+        draft.about.push(format!("Around the experts: {}.", around.join(", ")));
+    }
     if let Some(shared) = &row.shared {
         terms.extend(write_shared(&mut draft, shared, &body)?);
     }
@@ -93,7 +150,11 @@ fn write_shared(
         return Ok(None);
     }
     let layout = expert::layout(draft, &shared.under, &shared.layouts)?;
-    let call = expert::write(draft, body, &layout, &shared.under, expert::SHARED, "x")?;
+    let input = norm_in(draft, shared.norm_in.as_ref(), "shared_norm_in", "xs")?;
+    let mut call = expert::write(draft, body, &layout, &shared.under, expert::SHARED, &input)?;
+    if let Some(norm) = &shared.norm_out {
+        call = router::normed(draft, norm, "shared_norm_out", &call)?;
+    }
     let Some(gate) = &shared.gate else {
         draft.about.push("Shared expert: always on.".to_owned());
         return Ok(Some(call));
@@ -102,4 +163,17 @@ fn write_shared(
     let gate = draft.bind("shared_gate", "shared_gate", "", gate)?;
     let column = gate.part(&["H"], None)?;
     Ok(Some(format!("sigmoid(x @ {column}) * {call}")))
+}
+
+/// What experts get: the token, or, where there is a norm, the normalised token as the value `name`.
+fn norm_in(
+    draft: &mut Draft<'_>,
+    norm: Option<&Norm>,
+    weight: &str,
+    name: &str,
+) -> Result<String, ImportError> {
+    let Some(norm) = norm else { return Ok("x".to_owned()) };
+    let normed = router::normed(draft, norm, weight, "x")?;
+    draft.lets.push(format!("let {name} = {normed}"));
+    Ok(name.to_owned())
 }

@@ -1,35 +1,78 @@
-//! The lines from tokens to the weights `g : f32[T, E]`, which are zero for experts that are not chosen.
+//! The lines from tokens to the weights `g : f32[T, E]`, which are zero for experts that are not chosen;
+//! or, where experts are looked up, `g : f32[T, K]` beside their numbers `chosen`.
 
+use super::seats;
 use crate::draft::{Draft, number};
 use crate::error::ImportError;
-use crate::row::{Amount, Closed, Divide, Divisor, GroupScore, Groups, Optional, Score, Select, Weigh};
+use crate::key::Key;
+use crate::row::{Amount, Closed, Divide, Divisor, GroupScore, Groups, Norm, Optional, Score, Select, Weigh};
+use crate::spec::Spec;
+
+/// The gates of a block, as expressions see them.
+pub(crate) struct Gates {
+    /// The axis of what is chosen: of experts, and of those that give back what they get.
+    pub(crate) axis: String,
+    /// Experts for each token are numbers `i32[T, K]` and their weights `f32[T, K]`, not a row of weights.
+    pub(crate) are_slots: bool,
+}
 
 /// Writes the lines of the router.
-pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
+pub(crate) fn write(draft: &mut Draft<'_>) -> Result<Gates, ImportError> {
     let router = &draft.row.router;
     let spec = router.weight.all().get(draft.place.router);
     let spec = spec.ok_or_else(|| ImportError::Internal("a router without a name".to_owned()))?;
-    let weight = draft.bind("router", "router", "", spec)?.part(&["E", "H"], None)?;
-    let mut logits = format!("x @ {weight}.T");
+    let axis = spec.axes.first().map_or("E".to_owned(), |axis| axis.join("*"));
+    if let Some(identities) = &router.identities {
+        let (experts, identities) = (draft.size("E")?, draft.config.count(identities)?);
+        draft.define("Z", identities);
+        draft.define("N", experts + identities);
+        draft.derived.push(("N", "E + Z".to_owned()));
+    }
+    let weight = draft.bind("router", "router", "", spec)?.part(&[&axis, "H"], None)?;
     let mut words: Vec<String> = Vec::new();
+    let x = match &router.norm {
+        Some(norm) => {
+            words.push("of the normalised token".to_owned());
+            let normed = normed(draft, norm, "router_scale", "x")?;
+            draft.lets.push(format!("let n = {normed}"));
+            "n"
+        }
+        None => "x",
+    };
+    let mut logits = format!("{x} @ {weight}.T");
     if let Some(bias) = &router.bias {
         logits = format!("{logits} + {}", draft.bind("router_bias", "router_bias", "", bias)?.name);
     }
     if let Select::SparseMixer { eps } = &router.select {
-        return sparse_mixer(draft, &logits, eps);
+        sparse_mixer(draft, &logits, eps)?;
+        return Ok(Gates { axis, are_slots: false });
+    }
+    if let Some(cap) = &router.cap
+        && let Some(cap) = draft.config.number(cap)?.filter(|cap| *cap > 0.0)
+    {
+        draft.params.push(("cap".to_owned(), number(cap)));
+        logits = format!("cap * tanh(({logits}) / cap)");
+        words.push(format!("logits within {}", number(cap)));
     }
 
     let (name, score, word) = match router.score {
-        Score::Softmax => ("p", format!("softmax({logits}, over E)"), "softmax"),
+        Score::Softmax => ("p", format!("softmax({logits}, over {axis})"), "softmax"),
         Score::Sigmoid => ("s", format!("sigmoid({logits})"), "sigmoid"),
         Score::SqrtSoftplus => ("s", format!("sqrt(softplus({logits}))"), "square root of softplus"),
         Score::Logits => ("z", logits, "logits"),
     };
-    draft.lets.push(format!("let {name} = {score}  // [T, E]"));
-    let (experts, chosen) = (draft.size("E")?, draft.size("K")?);
+    draft.lets.push(format!("let {name} = {score}  // [T, {axis}]"));
+    let (experts, chosen) = (draft.size(&axis)?, draft.size("K")?);
     if chosen == 0 || chosen > experts {
         let message = format!("{chosen} experts for each token, of {experts}");
         return Err(ImportError::Config(message));
+    }
+    if let Some(table) = &router.table
+        && draft.has("", table)?
+    {
+        words.push(format!("{word}; experts looked up by the id of the token, weighed by the score"));
+        looked_up(draft, name, table, words)?;
+        return Ok(Gates { axis, are_slots: true });
     }
     words.push(format!("{word}; the best {chosen} of {experts}"));
 
@@ -40,7 +83,7 @@ pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
             Optional::When { tensor, when } => (tensor, draft.config.holds(when)?),
         };
         if is_there {
-            let bias = draft.bind("bias", "bias", "", bias)?.part(&["E"], None)?;
+            let bias = draft.bind("bias", "bias", "", bias)?.part(&[&axis], None)?;
             choice = format!("{name} + {bias}");
             words.push("chosen by score + bias".to_owned());
         }
@@ -54,16 +97,54 @@ pub(crate) fn write(draft: &mut Draft<'_>) -> Result<(), ImportError> {
         }
         choice = open;
     }
-    let mask = format!("top_k({choice}, K, over E).mask");
+    let mut mask = format!("top_k({choice}, K, over {axis}).mask");
+    let mut seated = None;
+    if let Some(seats) = &router.seats
+        && seats::are_few(draft, seats)?
+    {
+        seats::write(draft, seats, &choice, &mut words)?;
+        match &seats.divided_before {
+            Some(before) if draft.config.holds(before)? => seated = Some("seated"),
+            _ => mask = "seated".to_owned(),
+        }
+    }
     let (weights, word) = match router.weigh {
         Weigh::Score => (format!("{weighed} where {mask} else 0"), "weighed by the score"),
-        Weigh::Softmax => {
-            (format!("softmax({weighed} where {mask} else -inf, over E)"), "weighed by softmax over them")
-        }
+        Weigh::Softmax => (
+            format!("softmax({weighed} where {mask} else -inf, over {axis})"),
+            "weighed by softmax over them",
+        ),
         Weigh::Sigmoid => (format!("sigmoid({weighed} where {mask} else -inf)"), "weighed by their sigmoid"),
     };
     words.push(word.to_owned());
-    finish(draft, weights, words)
+    finish(draft, weights, &axis, seated, words)?;
+    Ok(Gates { axis, are_slots: false })
+}
+
+/// A normalised token.
+pub(super) fn normed(
+    draft: &mut Draft<'_>,
+    norm: &Norm,
+    name: &str,
+    of: &str,
+) -> Result<String, ImportError> {
+    let weight = draft.bind(name, name, "", &norm.weight)?.part(&["H"], None)?;
+    let eps = number(draft.amount(&norm.eps)?.unwrap_or(0.0));
+    let by = if norm.by_width { " / sqrt(f32(H))" } else { "" };
+    Ok(format!("rms_norm({of}, over H, eps = {eps}) * {weight}{by}"))
+}
+
+/// Experts by the id of the token, weighed by their scores.
+fn looked_up(
+    draft: &mut Draft<'_>,
+    score: &str,
+    table: &Spec,
+    words: Vec<String>,
+) -> Result<(), ImportError> {
+    let table = draft.bind_table("table", table)?.name;
+    draft.inputs.push(("ids", "i32[T]"));
+    draft.lets.push(format!("let chosen = {table}[V = ids]  // i32[T, K]"));
+    finish(draft, format!("{score}[E = chosen]"), "K", None, words)
 }
 
 /// Opens the best groups: the scores of experts in others are closed. `None` with a single group.
@@ -109,40 +190,52 @@ fn open_groups(
     Ok(Some("choice".to_owned()))
 }
 
-/// From the weights of the chosen to `g`: divided, scaled.
-fn finish(draft: &mut Draft<'_>, weights: String, mut words: Vec<String>) -> Result<(), ImportError> {
+/// From the weights of the chosen to `g`: divided, without those that found no seat, scaled. `axis` is
+/// that of the chosen.
+fn finish(
+    draft: &mut Draft<'_>,
+    weights: String,
+    axis: &str,
+    seated: Option<&str>,
+    mut words: Vec<String>,
+) -> Result<(), ImportError> {
     let router = &draft.row.router;
     let mut gate = weights.clone();
-    let mut is_simple = false;
+    let mut is_factor = false;
     if let Some(divide) = &router.divide
-        && let Some(divisor) = divisor(draft, divide)?
+        && let Some(divisor) = divisor(draft, divide, axis)?
     {
-        is_simple = divisor == "sum(c, over E)";
-        if is_simple {
-            gate = format!("normalize({weights}, over E)");
+        is_factor = true;
+        if divisor == format!("sum(c, over {axis})") {
+            gate = format!("normalize({weights}, over {axis})");
         } else {
             draft.lets.push(format!("let c = {weights}"));
             gate = format!("c / {divisor}");
         }
-        words.push("divided by their sum".replace(
-            "sum",
-            match divide.by {
-                Divisor::Sum => "sum",
-                Divisor::Norm { .. } => "norm",
-            },
-        ));
+        words.push(match divide.by {
+            Divisor::Sum => "divided by their sum".to_owned(),
+            Divisor::Norm { .. } => "divided by their norm".to_owned(),
+        });
     }
-    let scale = match &router.scale {
-        Some(key) => draft.config.number(key)?.filter(|scale| *scale != 1.0),
-        None => None,
+    if let Some(seated) = seated {
+        gate = format!("{gate} where {seated} else 0");
+        is_factor = false;
+    }
+    let number_of = |key: &Option<Key>| match key {
+        Some(key) => draft.config.number(key),
+        None => Ok(None),
     };
-    if let Some(scale) = scale {
+    let scale = number_of(&router.scale)?.unwrap_or(1.0) * (1.0 - number_of(&router.dropout)?.unwrap_or(0.0));
+    if scale != 1.0 {
         draft.params.push(("scale".to_owned(), number(scale)));
-        if gate == weights && !is_simple {
-            gate = format!("({gate})");
-        }
-        gate = format!("{gate} * scale");
+        gate = if is_factor { format!("{gate} * scale") } else { format!("({gate}) * scale") };
+        is_factor = true;
         words.push(format!("times {}", number(scale)));
+    }
+    if let Some(each) = &router.expert_scale {
+        let each = draft.bind("expert_scale", "expert_scale", "", each)?.part(&[axis], None)?;
+        gate = if is_factor { format!("{gate} * {each}") } else { format!("({gate}) * {each}") };
+        words.push("times a number for each expert".to_owned());
     }
     draft.lets.push(format!("let g = {gate}"));
     draft.about.insert(0, format!("Router ({}): {}.", router.family, words.join(", ")));
@@ -150,18 +243,18 @@ fn finish(draft: &mut Draft<'_>, weights: String, mut words: Vec<String>) -> Res
 }
 
 /// What `c`, the weights of the chosen, is divided by; `None` if by nothing.
-fn divisor(draft: &Draft<'_>, divide: &Divide) -> Result<Option<String>, ImportError> {
+fn divisor(draft: &Draft<'_>, divide: &Divide, axis: &str) -> Result<Option<String>, ImportError> {
     if let Some(when) = &divide.when
         && !draft.config.holds(when)?
     {
         return Ok(None);
     }
     let mut divisor = match &divide.by {
-        Divisor::Sum => "sum(c, over E)".to_owned(),
+        Divisor::Sum => format!("sum(c, over {axis})"),
         Divisor::Norm { p } => match draft.config.number(p)? {
             None => return Ok(None),
-            Some(1.0) => "sum(abs(c), over E)".to_owned(),
-            Some(2.0) => "sqrt(sum(c * c, over E))".to_owned(),
+            Some(1.0) => format!("sum(abs(c), over {axis})"),
+            Some(2.0) => format!("sqrt(sum(c * c, over {axis}))"),
             Some(p) => {
                 let message = format!("weights divided by their {}-norm; supported is 1 or 2", number(p));
                 return Err(ImportError::Config(message));

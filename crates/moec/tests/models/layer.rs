@@ -1,6 +1,6 @@
 //! A layer on its way from a folder to numbers, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moec::diag::SourceFile;
@@ -23,8 +23,8 @@ const LIMIT_OF_INTERPRETER: f64 = 1e-7;
 pub(crate) struct Layer {
     pub(crate) source: String,
     pub(crate) artifact: Artifact,
-    /// Rules that made an operation of the program compiled, sorted.
-    pub(crate) rules: Vec<&'static str>,
+    /// Rules that made an operation of the program compiled.
+    pub(crate) rules: BTreeSet<&'static str>,
     /// Largest differences from the original at any number of tokens.
     pub(crate) of_code: f64,
     of_interpreter: f64,
@@ -77,14 +77,13 @@ impl Layer {
             slots = rows.map(|row| row.iter().map(|&b| u64::from(b)).sum()).fold(slots, u64::max);
         }
 
-        let mut rules: Vec<&str> = artifact.report().after.iter().filter_map(|node| node.rule).collect();
-        rules.sort_unstable();
-        rules.dedup();
+        let rules = artifact.report().after.iter().filter_map(|node| node.rule).collect();
         Ok(Layer { source, artifact, rules, of_code, of_interpreter, chosen_otherwise, slots })
     }
 
-    /// What is wrong with it.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    /// What is wrong with it. `is_dense` where experts are known to compute tokens that are not routed to
+    /// them.
+    pub(crate) fn faults(&self, is_dense: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let mut must = |holds: bool, what: String| {
             if !holds {
@@ -111,7 +110,13 @@ impl Layer {
             matches!(self.artifact.validation(), Validation::Agreed { .. }),
             format!("validation: {:?}", self.artifact.validation()),
         );
-        must(self.is_sparse(), "experts are computed for tokens that are not routed to them".to_owned());
+        must(
+            self.rows_per_token().is_some() != is_dense,
+            match is_dense {
+                true => "it is sparse now: strike it off the list".to_owned(),
+                false => "experts are computed for tokens that are not routed to them".to_owned(),
+            },
+        );
         must(
             self.scaled().is_none(),
             format!("rows as wide as a token are scaled: {}", self.scaled().unwrap_or_default()),
@@ -119,14 +124,16 @@ impl Layer {
         faults
     }
 
-    /// Whether experts compute the rows of tokens routed to them and no others: routed products of
-    /// `slots` rows a token, and no more plain products than router, shared expert, its gate and
-    /// projections around the experts can be.
-    fn is_sparse(&self) -> bool {
+    /// Rows of routed products for a token, if experts compute the tokens routed to them and no others:
+    /// a multiple of the experts for a token, beside no more plain products than router, shared expert,
+    /// its gate and projections around the experts can be.
+    pub(crate) fn rows_per_token(&self) -> Option<u64> {
         let tokens = TOKENS[2];
         let rows = self.artifact.plan().product_rows(&tokens_are(tokens)).unwrap();
         let each = tokens * self.slots;
-        rows.routed >= 2 * each && rows.routed.is_multiple_of(each) && rows.plain <= 7 * tokens
+        let is_sparse =
+            rows.routed >= 2 * each && rows.routed.is_multiple_of(each) && rows.plain <= 7 * tokens;
+        is_sparse.then_some(rows.routed / tokens)
     }
 
     /// A multiplication of rows as wide as a token, or as all of its pairs, by one number: it belongs
@@ -147,9 +154,13 @@ impl Layer {
 
 /// The source with a second output that says which experts were chosen.
 fn telling(source: &str) -> String {
-    let experts = if source.contains("E + Z") { "N" } else { "E" };
+    let experts = if source.contains("dim N = E + Z") { "N" } else { "E" };
+    let chosen = match source.contains("let chosen") {
+        true => "any(one_hot(chosen, E), over K)",
+        false => "g != 0",
+    };
     let end = source.rfind('}').unwrap();
-    format!("{}    output chosen : bool[T, {experts}] = g != 0\n}}\n", &source[..end])
+    format!("{}    output picked : bool[T, {experts}] = {chosen}\n}}\n", &source[..end])
 }
 
 fn compile(source: &str) -> Result<Artifact, String> {

@@ -30,21 +30,15 @@ fn settle(path: &Path, text: &str) -> Option<String> {
         return None;
     }
     let held = std::fs::read_to_string(path).unwrap_or_default();
-    (held != text).then(|| format!("{} is not what MOEC_BLESS=1 writes:\n{text}", path.display()))
+    let differs = held.lines().zip(text.lines()).find(|(held, text)| held != text);
+    let (held, text) = (held != text).then(|| differs.unwrap_or(("", "a different end")))?;
+    Some(format!("{}: `{held}` should be `{text}`; MOEC_BLESS=1 rewrites it", path.display()))
 }
 
-/// Folders whose model type has no row yet.
-const NOT_YET: &[&str] = &[
-    "deepseek_v4",
-    "deepseek_v4_hash",
-    "gemma4_text",
-    "laguna",
-    "longcat_flash",
-    "nemotron_h",
-    "nllb_moe",
-    "nllb_moe_fraction",
-    "switch_transformers",
-];
+/// Folders whose experts still compute tokens that are not routed to them: rules for their form are
+/// missing.
+const NOT_SPARSE: &[&str] =
+    &["deepseek_v4_hash", "longcat_flash", "nllb_moe", "nllb_moe_fraction", "switch_transformers"];
 
 #[test]
 fn every_folder_gives_the_numbers_of_the_original() {
@@ -59,9 +53,6 @@ fn every_folder_gives_the_numbers_of_the_original() {
     let (mut wrong, mut rows) = (Vec::new(), Vec::new());
     for path in &folders {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if NOT_YET.contains(&name.as_str()) {
-            continue;
-        }
         let golden = Golden::open(path);
         let layer = match Layer::of(&golden, &pool) {
             Ok(layer) => layer,
@@ -71,7 +62,12 @@ fn every_folder_gives_the_numbers_of_the_original() {
             }
         };
         wrong.extend(settle(&path.join("source.moe"), &layer.source));
-        wrong.extend(layer.faults().into_iter().map(|fault| format!("{name}: {fault}")));
+        wrong.extend(
+            layer
+                .faults(NOT_SPARSE.contains(&name.as_str()))
+                .into_iter()
+                .map(|fault| format!("{name}: {fault}")),
+        );
         rows.push(page::Row::of(&name, &layer));
     }
     wrong.extend(page::settle(&root().join("docs/models.md"), &rows));
