@@ -162,9 +162,9 @@ impl Plan {
         serving.map_or(0..self.run.len(), |(_, steps)| steps)
     }
 
-    /// Bytes of scratch that each worker needs for a call with these sizes.
+    /// Bytes of scratch that each worker needs at load and for a call with these sizes.
     pub fn worker_scratch(&self, sizes: &Sizes) -> Result<u64, IrError> {
-        let steps = self.run[self.active(sizes)].iter();
+        let steps = self.load.iter().chain(&self.run[self.active(sizes)]);
         steps.map(|step| step.kernel.scratch(sizes)).try_fold(0, |most, bytes| Ok(most.max(bytes?)))
     }
 
