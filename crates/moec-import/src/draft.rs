@@ -182,6 +182,26 @@ impl<'a> Draft<'a> {
         Ok(self.tensors.get(&first)?.is_some())
     }
 
+    /// Whether the first tensor of a spec has a shape that the configuration allows. Sizes that it does not
+    /// tell are open.
+    pub(crate) fn fits(&self, under: &str, spec: &Spec) -> Result<bool, ImportError> {
+        let first = self.file_name(under, &spec.filled(&vec![0; spec.holes().len()]));
+        let Some((_, shape)) = self.tensors.get(&first)? else { return Ok(false) };
+        let size = |dim: &String| match dim.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) if dim == PAIR => Ok(Some(2)),
+            Err(_) => self.peek(dim),
+        };
+        let mut is_fit = shape.len() == spec.axes.len();
+        for (axis, found) in spec.axes.iter().zip(shape) {
+            let sizes = axis.iter().map(size).collect::<Result<Option<Vec<u64>>, _>>()?;
+            is_fit &= sizes.is_none_or(|sizes| {
+                sizes.iter().try_fold(1u64, |n, size| n.checked_mul(*size)) == Some(*found)
+            });
+        }
+        Ok(is_fit)
+    }
+
     /// The name in the file of a tensor below `under`, in this layer.
     fn file_name(&self, under: &str, name: &str) -> String {
         let layer = self.place.layer.to_string();

@@ -270,6 +270,25 @@ fn the_language_model_of_a_larger_one_is_found() {
 }
 
 #[test]
+fn matrices_are_read_in_the_order_that_they_have() {
+    let at = "model.language_model.layers.0.mlp";
+    let vision =
+        CONFIG.replace("mixtral", "qwen3_vl_moe_text").replace("intermediate_size", "moe_intermediate_size");
+    let read = |gate_up: [u64; 3], down: [u64; 3]| {
+        let tensors =
+            [("gate.weight", &[2, 3][..]), ("experts.gate_up_proj", &gate_up), ("experts.down_proj", &down)];
+        let tensor = |(name, shape): (&str, &[u64])| (format!("{at}.{name}"), DType::F32, shape.to_vec());
+        Model::with(&vision, &tensors.map(tensor)).import()
+    };
+    let source = read([2, 3, 4], [2, 2, 3]).unwrap().source;
+    assert!(source.contains("[E, H, P*F]") && source.contains("w2[e].T"), "{source}");
+    let source = read([2, 4, 3], [2, 3, 2]).unwrap().source;
+    assert!(source.contains("[E, P*F, H]") && !source.contains("w2[e].T"), "{source}");
+    let error = read([2, 4, 4], [2, 3, 2]).unwrap_err().to_string();
+    assert!(error.contains("experts.gate_up_proj\" is [2, 4, 4]"), "{error}");
+}
+
+#[test]
 fn layers_without_experts_are_named() {
     let error = Model::new().import_layer(7).unwrap_err().to_string();
     assert_eq!(error, "layer 7 of this Mixtral (mixtral) model is no mixture of experts; those that are: 0");

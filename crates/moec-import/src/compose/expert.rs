@@ -104,26 +104,32 @@ impl Body {
     }
 }
 
-/// The layout that the folder has: the first of these whose matrices are all there.
+/// The layout that the folder has: of those whose matrices are all there, the first that fits the
+/// configuration. Of matrices in the one order and in the other, the names are the same.
 pub(crate) fn layout(
     draft: &Draft<'_>,
     under: &str,
     references: &[LayoutRef],
 ) -> Result<Layout, ImportError> {
-    let mut first = None;
+    let (mut first, mut first_there) = (None, None);
     for reference in references {
         let layout = draft.table.layout(reference)?;
-        let mut is_there = true;
+        let (mut is_there, mut is_fit) = (true, true);
         for spec in [&layout.gate, &layout.up, &layout.gate_up].into_iter().flatten().chain([&layout.down]) {
             is_there &= draft.has(under, spec)?;
+            is_fit &= draft.fits(under, spec)?;
         }
-        if is_there {
+        if is_there && is_fit {
             return Ok(layout.clone());
         }
         first = first.or(Some(layout));
+        first_there = first_there.or(Some(layout).filter(|_| is_there));
     }
-    // What is missing is said of the usual one.
-    first.cloned().ok_or_else(|| ImportError::Internal(format!("{}: no layout", draft.row.title)))
+    // What is wrong is said of the one that is there, or of the usual one.
+    first_there
+        .or(first)
+        .cloned()
+        .ok_or_else(|| ImportError::Internal(format!("{}: no layout", draft.row.title)))
 }
 
 /// Takes the weights of an expert and gives the call of its function on `input`.
