@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod bench;
 mod calibrate;
 mod check;
 mod diff;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Diff(diff::Args),
     /// Compile a source, run it, and compare with the interpreter
     Run(run::Args),
+    /// Time a source beside the limits of this machine
+    Bench(bench::Args),
     /// Run test files
     Test(test::Args),
     /// Measure this machine for the cost model
@@ -48,6 +51,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Import(args) => import::run(args, terminal),
         Command::Diff(args) => diff::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
+        Command::Bench(args) => bench::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
         Command::Calibrate(args) => calibrate::run(args, terminal),
     }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_weights;
+mod benching;
 mod diff;
 mod explaining;
 mod import;

@@ -44,11 +44,7 @@ pub(super) fn compiled(
     report.load(&bound, started.elapsed());
 
     let mut session = Session::new(Arc::clone(&bound.loaded), Arc::clone(provider.pool));
-    let shapes: Vec<&[u64]> = inputs.tensors.iter().map(HostTensor::shape).collect();
-    let shapes = session.output_shapes(&shapes).map_err(Failure::input)?.to_vec();
-    let types: Vec<_> = session.plan().outputs.iter().map(|(_, ty)| ty.dtype).collect();
-    let zeros = types.iter().zip(&shapes).map(|(dtype, shape)| HostTensor::zeros(*dtype, shape));
-    let mut outputs: Vec<HostTensor> = zeros.collect::<Result<_, _>>().map_err(Failure::input)?;
+    let mut outputs = outputs(&mut session, inputs)?;
 
     let arrays: Vec<_> = inputs.tensors.iter().map(HostTensor::array).collect();
     let mut targets: Vec<_> = outputs.iter_mut().map(HostTensor::array_mut).collect();
@@ -71,6 +67,18 @@ pub(super) fn compiled(
     };
     outputs.truncate(artifact.checked().ir.outputs.len());
     Ok(Results { outputs, profile })
+}
+
+/// Zeros for the outputs of a call with these inputs.
+pub(in crate::commands) fn outputs(
+    session: &mut Session,
+    inputs: &Inputs,
+) -> Result<Vec<HostTensor>, Failure> {
+    let shapes: Vec<&[u64]> = inputs.tensors.iter().map(HostTensor::shape).collect();
+    let shapes = session.output_shapes(&shapes).map_err(Failure::input)?.to_vec();
+    let types: Vec<_> = session.plan().outputs.iter().map(|(_, ty)| ty.dtype).collect();
+    let zeros = types.iter().zip(&shapes).map(|(dtype, shape)| HostTensor::zeros(*dtype, shape));
+    zeros.collect::<Result<_, _>>().map_err(Failure::input)
 }
 
 /// Outputs of the interpreter.

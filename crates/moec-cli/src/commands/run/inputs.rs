@@ -13,9 +13,9 @@ const TOKENS: u64 = 32;
 
 /// Inputs in the order of the program, and every size.
 #[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) tensors: Vec<HostTensor>,
-    pub(super) sizes: Sizes,
+pub(in crate::commands) struct Inputs {
+    pub(in crate::commands) tensors: Vec<HostTensor>,
+    pub(in crate::commands) sizes: Sizes,
     /// The run-time dims, in order of declaration.
     pub(super) runtime: Vec<(String, u64)>,
     /// Names of inputs from files.
@@ -26,7 +26,7 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Finds every input of a program.
-    pub(super) fn gather(
+    pub(in crate::commands) fn gather(
         checked: &Checked,
         source: &SourceFile,
         files: &WeightFiles,

@@ -3,12 +3,12 @@
 //! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
 //! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all.
 
-mod engine;
-mod inputs;
+pub(super) mod engine;
+pub(super) mod inputs;
 mod report;
 mod sample;
 mod verify;
-mod weights;
+pub(super) mod weights;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,26 +21,26 @@ use crate::terminal::Terminal;
 const QUICK: Duration = Duration::from_millis(500);
 
 /// Where weights come from, and who is told when they do not.
-pub(super) struct Provider<'a> {
-    pub(super) files: &'a WeightFiles,
-    pub(super) seed: u64,
-    pub(super) pool: &'a Arc<Pool>,
-    pub(super) source: &'a SourceFile,
-    pub(super) terminal: &'a Terminal,
+pub(in crate::commands) struct Provider<'a> {
+    pub(in crate::commands) files: &'a WeightFiles,
+    pub(in crate::commands) seed: u64,
+    pub(in crate::commands) pool: &'a Arc<Pool>,
+    pub(in crate::commands) source: &'a SourceFile,
+    pub(in crate::commands) terminal: &'a Terminal,
 }
 
 /// Where each weight came from, by name.
 pub(super) type Origins = BTreeMap<String, Origin>;
 
 /// Loaded weights and where they came from.
-pub(super) struct Bound {
-    pub(super) loaded: Arc<Loaded>,
+pub(in crate::commands) struct Bound {
+    pub(in crate::commands) loaded: Arc<Loaded>,
     pub(super) origins: Origins,
 }
 
 impl Provider<'_> {
     /// Loads the weights of a compiled program.
-    pub(super) fn load(&self, artifact: &Artifact) -> Result<Bound, Failure> {
+    pub(in crate::commands) fn load(&self, artifact: &Artifact) -> Result<Bound, Failure> {
         let progress = Progress::new(&artifact.checked().ir);
         let mut watch = |name: &str, bytes: u64| progress.advance(name, bytes);
         let sizes = artifact.checked().ir.dims.sized().clone();
