@@ -72,7 +72,7 @@ fn profiles_that_do_not_fit_are_refused() {
     folder.write("cut.json", &std::fs::read(&mixtral).unwrap()[..300]);
     assert!(refused("cut.json").contains("cut.json: not a profile: EOF"));
     assert!(refused("none.json").contains("none.json: cannot read the profile"));
-    folder.write("bytes.json", &[0xff, 0xfe]);
+    folder.write("bytes.json", [0xff, 0xfe]);
     assert!(refused("bytes.json").contains("bytes.json: cannot read the profile"));
 }
 
