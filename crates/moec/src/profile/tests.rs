@@ -1,3 +1,5 @@
+//! Profiles: what is read back, added up and refused.
+
 use super::*;
 
 fn router(tokens: u64, pairs: &[u64]) -> PlanProfile {
