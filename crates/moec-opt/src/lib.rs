@@ -18,6 +18,8 @@ mod options;
 mod report;
 mod rules;
 mod saturate;
+#[cfg(test)]
+mod scratch;
 mod sizing;
 #[cfg(test)]
 mod soundness;

@@ -182,6 +182,14 @@ impl<'a> View<'a> {
         self.known(class).is_some_and(|known| known.fixed)
     }
 
+    /// The elements of a class that is a constant list of integers.
+    pub(crate) fn integers(self, class: Id) -> Option<Vec<i64>> {
+        let list = self.nodes(class, Op::Literal).next()?;
+        let one_axis = self.tensor(class).is_some_and(|ty| ty.dtype == DType::I32 && ty.rank() == 1);
+        let attrs = list.attrs();
+        one_axis.then(|| attrs.numbers("values").iter().map(|number| number.get() as i64).collect())
+    }
+
     /// A class as a term.
     pub(crate) fn term(self, class: Id) -> Option<Term> {
         let ty = self.known(class)?.ty.clone();

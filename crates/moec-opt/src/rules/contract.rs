@@ -18,8 +18,8 @@ rules! {
     slice_of_contraction: Bit [Slice];
     /// Selected elements of a contraction contract selected operands.
     gather_of_contraction: Bit [Gather] if "one list of indices";
-    /// A contraction whose result is split along axes of a weight contracts the split weight.
-    split_of_contraction: Bit [Reshape] if "split axes belong to weights alone";
+    /// A contraction whose result is split along axes of an operand contracts the split operand.
+    split_of_contraction: Bit [Reshape] if "split axes belong to weights, or were merged before";
     /// A contraction whose result has axes merged contracts operands with these axes merged.
     merged_axes_of_contraction: Bit [Reshape] if "an operand has all merged axes or none";
     /// A contraction over merged axes is one over the axes that were merged.
@@ -174,6 +174,15 @@ fn split(
     Some((v.reshape(x, &shape)?, own))
 }
 
+/// Whether axis `at` of a class was merged from axes of these sizes.
+fn was_split(v: View<'_>, class: Id, at: usize, sizes: &[Dim]) -> bool {
+    v.nodes(class, Op::Reshape).any(|r| {
+        let from = v.shape(r.arg(0));
+        let ranges = parts(v, v.shape(class), from);
+        ranges.is_some_and(|ranges| ranges.get(at).is_some_and(|range| from[range.clone()] == *sizes))
+    })
+}
+
 fn split_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let to = n.dims("shape");
     let Some(ranges) = parts(v, v.shape(n.arg(0)), to) else { return Vec::new() };
@@ -184,8 +193,12 @@ fn split_of_contraction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
             let (mut a, mut b) = (v.term(e.arg(0))?, v.term(e.arg(1))?);
             let result = spec.out.clone();
             for (letter, range) in result.into_iter().zip(&ranges).filter(|(_, range)| range.len() > 1) {
-                let free = |letters: &[u8], arg| !letters.contains(&letter) || v.fixed(arg);
-                if !free(&spec.lhs, e.arg(0)) || !free(&spec.rhs, e.arg(1)) {
+                let sizes = &to[range.clone()];
+                let free = |letters: &[u8], arg| match letters.iter().position(|l| *l == letter) {
+                    Some(at) => v.fixed(arg) || was_split(v, arg, at, sizes),
+                    None => true,
+                };
+                if !free(&e.spec()?.lhs, e.arg(0)) || !free(&e.spec()?.rhs, e.arg(1)) {
                     return None;
                 }
                 let letters = fresh(&[spec.lhs.as_slice(), &spec.rhs].concat(), range.len())?;

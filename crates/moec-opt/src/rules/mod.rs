@@ -9,13 +9,16 @@
 //! - no bare commutativity or associativity: operands are ordered when they are added.
 
 mod arithmetic;
+mod capacity;
 mod contract;
 mod dispatch;
 mod gate;
 mod layout;
 mod nested;
+mod permute;
 mod plan;
 mod pull;
+mod seating;
 mod sink;
 
 use moec_ir::Op;
@@ -77,6 +80,8 @@ pub(crate) const RULES: &[Family] = &[
     Family { name: "gate", rules: gate::RULES },
     Family { name: "dispatch", rules: dispatch::RULES },
     Family { name: "nested", rules: nested::RULES },
+    Family { name: "capacity", rules: capacity::RULES },
+    Family { name: "permute", rules: permute::RULES },
     Family { name: "pull", rules: pull::RULES },
     Family { name: "plan", rules: plan::RULES },
 ];

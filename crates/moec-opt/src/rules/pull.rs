@@ -1,6 +1,6 @@
-//! `take_pairs` moves from what is computed for every expert and token to what it is computed from,
-//! so that only the chosen pairs are computed. Every operation that treats the axes of experts and
-//! tokens alike lets it through; selections are pulled, padding is never pushed.
+//! `take_pairs` and `take_seats` move from what is computed for every expert and token (or seat) to what it is
+//! computed from, so that only the chosen pairs are computed. Every operation that treats the axes of
+//! experts and tokens alike lets them through; selections are pulled, padding is never pushed.
 
 use moec_ir::{Attrs, Dim, EinsumSpec, Op};
 
@@ -9,32 +9,38 @@ use crate::term::{Found, Term, View, element_wise, leading};
 
 rules! {
     /// Pairs of an element-wise operation.
-    pairs_of_element_wise: Bit [TakePairs];
+    pairs_of_element_wise: Bit [TakePairs, TakeSeats];
     /// Pairs of a broadcast: rows by token, by expert, by pair, or the same for all.
-    pairs_of_broadcast: Bit [TakePairs];
+    pairs_of_broadcast: Bit [TakePairs, TakeSeats];
     /// Pairs of a sparse gate by the plan of its own indices are its values.
     pairs_of_own_gate: Bit [TakePairs] if "the plan is that of the gate's indices";
     /// Pairs of a transpose that keeps experts and tokens in front.
-    pairs_of_transpose: Bit [TakePairs] if "experts and tokens stay first";
+    pairs_of_transpose: Bit [TakePairs, TakeSeats] if "experts and tokens stay first";
     /// Pairs of a contraction with weights of experts are a grouped product.
-    pairs_of_contraction: Reassociate [TakePairs];
+    pairs_of_contraction: Reassociate [TakePairs, TakeSeats];
     /// Pairs of a reduction along another axis.
-    pairs_of_reduction: Bit [TakePairs];
+    pairs_of_reduction: Bit [TakePairs, TakeSeats];
     /// Pairs of an operation along another axis that keeps it.
-    pairs_of_row_operation: Bit [TakePairs] if "the axis is neither experts nor tokens";
+    pairs_of_row_operation: Bit [TakePairs, TakeSeats] if "the axis is neither experts nor tokens";
     /// Pairs of a reshape of the other axes.
-    pairs_of_reshape: Bit [TakePairs] if "experts and tokens stay first";
+    pairs_of_reshape: Bit [TakePairs, TakeSeats] if "experts and tokens stay first";
     /// Pairs of what a route chooses along another axis.
-    pairs_of_route: Bit [TakePairs] if "the axis is neither experts nor tokens";
+    pairs_of_route: Bit [TakePairs, TakeSeats] if "the axis is neither experts nor tokens";
 }
 
-/// `x`, with experts and tokens first, in plan rows.
+/// `x` in plan rows, taken by an operation without attributes.
 fn take(v: View<'_>, n: Found<'_>, op: Op, x: Term) -> Option<Term> {
     v.op(op, vec![v.term(n.arg(0))?, x], Attrs::default())
 }
 
+/// `x`, which has the leading axes of the operand of `n`, taken in the same way.
 fn pairs(v: View<'_>, n: Found<'_>, x: Term) -> Option<Term> {
-    take(v, n, Op::TakePairs, x)
+    v.again(n, vec![v.term(n.arg(0))?, x])
+}
+
+/// How many axes rows are taken by: experts and tokens, or experts, seats and, if it has any, groups.
+fn leading_axes(n: Found<'_>) -> usize {
+    if n.op == Op::TakeSeats && n.attrs().bool("grouped") { 3 } else { 2 }
 }
 
 /// The number of plan rows.
@@ -44,7 +50,7 @@ fn rows(v: View<'_>, n: Found<'_>) -> Option<Dim> {
 
 /// The shape `[rows, rest of shape]`.
 fn row_shape(v: View<'_>, n: Found<'_>, shape: &[Dim]) -> Option<Vec<Dim>> {
-    Some([rows(v, n)?].iter().chain(shape.get(2..)?).cloned().collect())
+    Some([rows(v, n)?].iter().chain(shape.get(leading_axes(n)..)?).cloned().collect())
 }
 
 fn pairs_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
@@ -57,36 +63,46 @@ fn pairs_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         .collect()
 }
 
-/// `x`, whose axes `experts` and `tokens` (as far as it has them) come from those of a bigger
-/// tensor, in plan rows. The flag says whether the result has an axis of rows; the other axes keep
-/// their order.
-fn taken(
-    v: View<'_>,
-    n: Found<'_>,
-    x: Term,
-    experts: Option<usize>,
-    tokens: Option<usize>,
-) -> Option<(Term, bool)> {
-    let first: Vec<usize> = experts.into_iter().chain(tokens).collect();
-    let op = match (experts, tokens) {
-        (None, None) => return Some((x, false)),
-        (Some(_), None) => Op::TakeExperts,
-        (None, Some(_)) => Op::TakeRows,
-        (Some(_), Some(_)) => Op::TakePairs,
+/// `x`, whose axes `own` (as far as it has them) come from the leading axes of a bigger tensor, in
+/// plan rows. The flag says whether the result has an axis of rows; the other axes keep their order.
+fn taken(v: View<'_>, n: Found<'_>, x: Term, own: &[Option<usize>]) -> Option<(Term, bool)> {
+    let first: Vec<usize> = own.iter().copied().flatten().collect();
+    if first.is_empty() {
+        return Some((x, false));
+    }
+    let x = v.transpose(x.clone(), &leading(&first, x.rank()))?;
+    let op = match (n.op, own) {
+        (_, [Some(_), others @ ..]) if others.iter().all(Option::is_none) => Op::TakeExperts,
+        (Op::TakePairs, [None, Some(_)]) => Op::TakeRows,
+        (op, own) if own.iter().all(Option::is_some) => op,
+        _ => {
+            // Repeated along the leading axes that it lacks.
+            let all = own.len();
+            let present = (0..all).filter(|&i| own[i].is_some());
+            let map: Vec<usize> = present.chain(all..all + x.rank() - first.len()).collect();
+            let rest = x.shape()[first.len()..].iter();
+            let shape: Vec<Dim> = v.shape(n.arg(1))[..all].iter().chain(rest).cloned().collect();
+            let repeated = v.broadcast(x, &map, &shape)?;
+            return Some((pairs(v, n, repeated)?, true));
+        }
     };
-    let order = leading(&first, x.rank());
-    Some((take(v, n, op, v.transpose(x, &order)?)?, true))
+    let x = if op == n.op { pairs(v, n, x) } else { take(v, n, op, x) };
+    Some((x?, true))
 }
 
 fn pairs_of_broadcast(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let inner = v.nodes(n.arg(1), Op::Broadcast);
     inner
         .filter_map(|b| {
-            let map = b.axes("map");
-            let of = |axis| map.iter().position(|&m| m == axis);
-            let (experts, tokens) = (of(0), of(1));
-            let (x, has_rows) = taken(v, n, v.term(b.arg(0))?, experts, tokens)?;
-            let others = map.iter().filter(|&&m| m > 1).map(|&m| m - 1);
+            let (map, all) = (b.axes("map"), leading_axes(n));
+            let own: Vec<Option<usize>> = (0..all).map(|axis| map.iter().position(|&m| m == axis)).collect();
+            // What lacks only some of them would be repeated along these again.
+            let whole = own.iter().all(Option::is_some) || own[1..].iter().all(Option::is_none);
+            if n.op == Op::TakeSeats && !whole {
+                return None;
+            }
+            let (x, has_rows) = taken(v, n, v.term(b.arg(0))?, &own)?;
+            let others = map.iter().filter(|&&m| m >= all).map(|&m| m - (all - 1));
             let map: Vec<usize> = has_rows.then_some(0).into_iter().chain(others).collect();
             v.broadcast(x, &map, &row_shape(v, n, b.dims("shape"))?)
         })
@@ -113,11 +129,11 @@ fn pairs_of_transpose(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let inner = v.nodes(n.arg(1), Op::Transpose);
     inner
         .filter_map(|t| {
-            let perm = t.axes("perm");
-            if perm.get(..2)? != [0, 1] {
+            let (perm, all) = (t.axes("perm"), leading_axes(n));
+            if !perm.get(..all)?.iter().copied().eq(0..all) {
                 return None;
             }
-            let others = perm[2..].iter().map(|&p| p - 1);
+            let others = perm[all..].iter().map(|&p| p - (all - 1));
             let perm: Vec<usize> = [0].into_iter().chain(others).collect();
             v.transpose(pairs(v, n, v.term(t.arg(0))?)?, &perm)
         })
@@ -143,49 +159,47 @@ fn row_letter(spec: &EinsumSpec) -> Option<u8> {
     (b'a'..=b'z').chain(b'A'..=b'Z').find(|l| !spec.lhs.contains(l) && !spec.rhs.contains(l))
 }
 
-fn without(letters: &[u8], gone: [u8; 2]) -> impl Iterator<Item = u8> {
+fn without<'l>(letters: &'l [u8], gone: &'l [u8]) -> impl Iterator<Item = u8> + 'l {
     letters.iter().copied().filter(move |l| !gone.contains(l))
 }
 
-/// `a` has tokens, `b` has experts and no tokens.
+/// `a` has tokens (or seats), `b` has experts and none of these.
 fn grouped_product(v: View<'_>, n: Found<'_>, spec: &EinsumSpec, a: egg::Id, b: egg::Id) -> Option<Term> {
-    let [expert, token, ..] = spec.out[..] else { return None };
+    let gone = spec.out.get(..leading_axes(n))?;
     let at = |letters: &[u8], letter| letters.iter().position(|l| *l == letter);
-    let (tokens, experts) = (at(&spec.lhs, token)?, at(&spec.rhs, expert)?);
-    if spec.rhs.contains(&token) {
+    let experts = at(&spec.rhs, gone[0])?;
+    if gone[1..].iter().any(|l| spec.rhs.contains(l) || !spec.lhs.contains(l)) {
         return None;
     }
-    let (x, _) = taken(v, n, v.term(a)?, at(&spec.lhs, expert), Some(tokens))?;
+    let own: Vec<Option<usize>> = gone.iter().map(|l| at(&spec.lhs, *l)).collect();
+    let (x, _) = taken(v, n, v.term(a)?, &own)?;
     let w = v.transpose(v.term(b)?, &leading(&[experts], spec.rhs.len()))?;
     let row = row_letter(spec)?;
-    let gone = [expert, token];
     let rows_first = |letters| [row].into_iter().chain(without(letters, gone)).collect::<Vec<u8>>();
-    let spec = EinsumSpec {
+    let inner = EinsumSpec {
         lhs: rows_first(&spec.lhs),
-        rhs: [expert].into_iter().chain(without(&spec.rhs, gone)).collect(),
+        rhs: [gone[0]].into_iter().chain(without(&spec.rhs, gone)).collect(),
         out: rows_first(&spec.out),
     };
-    let attrs = Attrs::new([("spec", spec.canonical().to_string().into())]);
+    let attrs = Attrs::new([("spec", inner.canonical().to_string().into())]);
     v.op(Op::GroupedMatmul, vec![v.term(n.arg(0))?, x, w], attrs)
 }
 
 /// No operand has experts without tokens, so a plain contraction of rows does.
 fn row_product(v: View<'_>, n: Found<'_>, spec: &EinsumSpec, a: egg::Id, b: egg::Id) -> Option<Term> {
-    let [expert, token, ..] = spec.out[..] else { return None };
+    let gone = spec.out.get(..leading_axes(n))?;
     let row = row_letter(spec)?;
     let operand = |letters: &[u8], arg| {
-        let at = |letter| letters.iter().position(|l| *l == letter);
-        let (experts, tokens) = (at(expert), at(token));
-        if experts.is_some() && tokens.is_none() {
+        let own: Vec<Option<usize>> = gone.iter().map(|l| letters.iter().position(|m| m == l)).collect();
+        if own[0].is_some() && own[1..].iter().any(Option::is_none) {
             return None;
         }
-        let (x, has_rows) = taken(v, n, v.term(arg)?, experts, tokens)?;
-        let rest = without(letters, [expert, token]);
-        Some((x, has_rows.then_some(row).into_iter().chain(rest).collect::<Vec<u8>>()))
+        let (x, has_rows) = taken(v, n, v.term(arg)?, &own)?;
+        Some((x, has_rows.then_some(row).into_iter().chain(without(letters, gone)).collect::<Vec<u8>>()))
     };
     let (x, lhs) = operand(&spec.lhs, a)?;
     let (y, rhs) = operand(&spec.rhs, b)?;
-    let out = [row].into_iter().chain(without(&spec.out, [expert, token])).collect();
+    let out = [row].into_iter().chain(without(&spec.out, gone)).collect();
     v.einsum(&EinsumSpec { lhs, rhs, out }, x, y)
 }
 
@@ -195,13 +209,13 @@ fn pairs_of_reduction(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         .filter(|r| matches!(r.op, Op::Sum | Op::Mean | Op::Max | Op::Min | Op::Any | Op::All | Op::Argmax));
     reductions
         .filter_map(|r| {
-            let (x, axis) = (v.term(r.arg(0))?, r.axis());
-            if axis > 1 {
-                return v.along(r, vec![pairs(v, n, x)?], axis - 1);
+            let (x, axis, all) = (v.term(r.arg(0))?, r.axis(), leading_axes(n));
+            if axis >= all {
+                return v.along(r, vec![pairs(v, n, x)?], axis + 1 - all);
             }
-            // The reduced axis moves behind experts and tokens.
-            let kept: Vec<usize> = (0..3).filter(|&a| a != axis).collect();
-            let x = v.transpose(x.clone(), &leading(&[kept[0], kept[1], axis], x.rank()))?;
+            // The reduced axis moves behind those that rows are taken by.
+            let kept = (0..=all).filter(|&a| a != axis).chain([axis]).collect::<Vec<usize>>();
+            let x = v.transpose(x.clone(), &leading(&kept, x.rank()))?;
             v.along(r, vec![pairs(v, n, x)?], 1)
         })
         .collect()
@@ -213,14 +227,14 @@ fn pairs_of_row_operation(v: View<'_>, n: Found<'_>) -> Vec<Term> {
             r.op,
             Op::Softmax | Op::Cumsum | Op::Argsort | Op::Slice | Op::Pad | Op::Concat | Op::Densify
         );
-        (keeps && r.axis() > 1) || r.op == Op::OneHot
+        (keeps && r.axis() >= leading_axes(n)) || r.op == Op::OneHot
     });
     operations
         .filter_map(|r| {
             let taken: Option<Vec<Term>> = r.args().iter().map(|&arg| pairs(v, n, v.term(arg)?)).collect();
             match r.op {
                 Op::OneHot => v.again(r, taken?),
-                _ => v.along(r, taken?, r.axis() - 1),
+                _ => v.along(r, taken?, r.axis() + 1 - leading_axes(n)),
             }
         })
         .collect()
@@ -231,7 +245,7 @@ fn pairs_of_reshape(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     inner
         .filter_map(|r| {
             let (from, to) = (v.shape(r.arg(0)), r.dims("shape"));
-            if from.get(..2)? != to.get(..2)? {
+            if from.get(..leading_axes(n))? != to.get(..leading_axes(n))? {
                 return None;
             }
             v.reshape(pairs(v, n, v.term(r.arg(0))?)?, &row_shape(v, n, to)?)
@@ -244,11 +258,11 @@ fn pairs_of_route(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         v.all(n.arg(1)).filter(|r| matches!(r.op, Op::RouteIndex | Op::RouteValue | Op::RouteMask));
     projections
         .flat_map(|projection| {
-            let routes = v.nodes(projection.arg(0), Op::TopK).filter(|top| top.axis() > 1);
+            let routes = v.nodes(projection.arg(0), Op::TopK).filter(move |top| top.axis() >= leading_axes(n));
             routes.flat_map(move |top| {
                 one(|| {
                     let scores = pairs(v, n, v.term(top.arg(0))?)?;
-                    v.again(projection, vec![v.along(top, vec![scores], top.axis() - 1)?])
+                    v.again(projection, vec![v.along(top, vec![scores], top.axis() + 1 - leading_axes(n))?])
                 })
             })
         })
