@@ -1,26 +1,37 @@
 //! Where the positions along one axis of an operand are found in a result: the analyses that follow
 //! rows through a program (`rowwise`, `dropped`) rest on it.
 
-use crate::{Dim, EinsumSpec, Module, Node, Op};
+use crate::{Attrs, Dim, DimTable, EinsumSpec, Module, Node, Op, TensorType, Type};
 
-/// The axis of the result on which each position along axis `axis` of operand `operand` stays by
-/// itself, at its place; none if positions are mixed, moved or lost. Routing plans move rows and are
-/// not looked at, but for grouped products, which keep them.
+/// [`carried_axis`] for a node of a module.
 pub(crate) fn carried(module: &Module, node: &Node, operand: usize, axis: usize) -> Option<usize> {
-    let attrs = &node.attrs;
-    match node.op {
+    let operands: Vec<Option<&TensorType>> =
+        node.args.iter().map(|&arg| module.node(arg).ty.tensor()).collect();
+    carried_axis(node.op, &node.attrs, &operands, &node.ty, &module.dims, (operand, axis))
+}
+
+/// The axis of the result on which each position along an axis of an operand (number of the operand,
+/// axis) stays by itself, at its place; none if positions are mixed, moved or lost. Routing plans move
+/// rows and are not looked at, but for grouped products, which keep them.
+pub fn carried_axis(
+    op: Op,
+    attrs: &Attrs,
+    operands: &[Option<&TensorType>],
+    result: &Type,
+    dims: &DimTable,
+    (operand, axis): (usize, usize),
+) -> Option<usize> {
+    match op {
         op if (Op::Neg..=Op::Cast).contains(&op) => Some(axis),
         Op::RouteIndex | Op::RouteValue | Op::RouteMask | Op::OneHot => Some(axis),
         Op::Broadcast => usize::try_from(*attrs.ints("map").get(axis)?).ok(),
         Op::Transpose => attrs.ints("perm").iter().position(|&p| p as usize == axis),
         Op::Reshape => {
-            let from = &module.node(node.args[0]).tensor().shape;
-            let to = &node.tensor().shape;
-            let product = |shape: &[Dim]| module.dims.resolve(&Dim::product(shape).ok()?).ok();
+            let (from, to) = (&operands.first()?.as_ref()?.shape, &result.tensor()?.shape);
+            let product = |shape: &[Dim]| dims.resolve(&Dim::product(shape).ok()?).ok();
             let before = product(&from[..axis])?;
-            (0..to.len()).find(|&at| {
-                module.dims.same(&from[axis], &to[at]) && product(&to[..at]).as_ref() == Some(&before)
-            })
+            (0..to.len())
+                .find(|&at| dims.same(&from[axis], &to[at]) && product(&to[..at]).as_ref() == Some(&before))
         }
         Op::Slice
         | Op::Pad
@@ -38,7 +49,7 @@ pub(crate) fn carried(module: &Module, node: &Node, operand: usize, axis: usize)
         Op::Gather => gathered(attrs.index("axis"), attrs.ints("along"), operand, axis),
         Op::Einsum | Op::GroupedMatmul => {
             let spec = EinsumSpec::parse(attrs.str("spec")).ok()?;
-            let left = node.args.len() - 2;
+            let left = operands.len() - 2;
             let letters = if operand == left { &spec.lhs } else { &spec.rhs };
             let letter = letters.get(axis).filter(|_| operand >= left)?;
             spec.out.iter().position(|l| l == letter)

@@ -23,6 +23,7 @@ mod types;
 mod verify;
 
 pub use attr::{Attr, AttrKind, Attrs, Number};
+pub use carry::carried_axis;
 pub use dim::{Dim, DimDecl, DimExpr, DimKind, DimTable, Fact, Sizes};
 pub use dtype::DType;
 pub use einsum::EinsumSpec;

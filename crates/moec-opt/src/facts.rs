@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use egg::{Analysis, DidMerge, Id};
 use moec_ir::{Attr, Attrs, Dim, Number, Op, Type};
 
+use crate::kept::{Kept, kept};
 use crate::node::ENode;
 use crate::sizing::Sizing;
 
@@ -33,6 +34,8 @@ pub(crate) struct Known {
     pub(crate) uniform: Option<Number>,
     /// A size that all elements, as indices, are below; none is negative.
     pub(crate) below: Option<Dim>,
+    /// What a plan keeps, if it may drop pairs.
+    pub(crate) kept: Option<Kept>,
 }
 
 /// The data of a class.
@@ -110,7 +113,10 @@ fn evaluate(graph: &Graph, op: Op, node: &ENode) -> Result<Known, String> {
         _ => None,
     };
     let fixed = op != Op::Input && args.iter().all(|known| known.fixed);
-    Ok(Known { ty, fixed, uniform, below })
+    let plan = args.first().filter(|known| known.ty.plan().is_some());
+    let kept =
+        kept(op, &attrs, plan.and_then(|known| known.ty.plan()), plan.and_then(|known| known.kept.as_ref()));
+    Ok(Known { ty, fixed, uniform, below, kept })
 }
 
 /// Replaces `to` by the smaller of the two, where there are two.
@@ -160,7 +166,8 @@ impl Analysis<ENode> for Facts {
                 a.fixed |= b.fixed;
                 let uniform = meet(&mut a.uniform, b.uniform);
                 let below = meet(&mut a.below, b.below);
-                let parts = [fixed, uniform, below];
+                let kept = meet(&mut a.kept, b.kept);
+                let parts = [fixed, uniform, below, kept];
                 DidMerge(parts.iter().any(|p| p.0), parts.iter().any(|p| p.1))
             }
             (a, b) => {

@@ -12,14 +12,13 @@ mod encode;
 mod extract;
 mod facts;
 mod joint;
+mod kept;
 mod node;
 mod optimize;
 mod options;
 mod report;
 mod rules;
 mod saturate;
-#[cfg(test)]
-mod scratch;
 mod sizing;
 #[cfg(test)]
 mod soundness;

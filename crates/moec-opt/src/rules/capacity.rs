@@ -8,7 +8,7 @@ use egg::Id;
 use moec_ir::{Attrs, DType, Dim, Op};
 
 use super::gate::in_range;
-use super::seating::{Order, Seating, capacity_of, one_hots, seatings, seats_kept};
+use super::seating::{Order, Seating, capacity_of, one_hots, seat_numbers, seatings, seats_kept};
 use super::{contract, one, rules};
 use crate::term::{Found, Term, View};
 
@@ -21,6 +21,10 @@ rules! {
     choice_of_element_wise: Bit [Gather] if "indices are aligned";
     /// The running count of choices, at the own choice, is the seat.
     count_at_own_choice_is_seat: Bit [Gather] if "indices of a token are distinct" if "indices are in range";
+    /// `x + 1 - 1 = x`.
+    one_more_and_one_less: Reassociate [Sub];
+    /// A seat as a float and back as an integer is the seat.
+    seat_as_float_and_back: Finite [Cast] if "counts of pairs, which f32 holds exactly up to 2^24";
     /// A contraction over experts and seats with a mask of seats is a combine of what sits there.
     contraction_over_seats_is_combine: Reassociate [Einsum];
     /// Rows by seat of what one-hot masks have put there are rows by token.
@@ -64,7 +68,8 @@ fn choice_of_one_hot(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         return Vec::new();
     }
     let hot = v.nodes(n.arg(0), Op::OneHot);
-    hot.filter_map(|hot| v.again(hot, vec![v.again(n, vec![v.term(hot.arg(0))?, v.term(n.arg(1))?])?])).collect()
+    hot.filter_map(|hot| v.again(hot, vec![v.again(n, vec![v.term(hot.arg(0))?, v.term(n.arg(1))?])?]))
+        .collect()
 }
 
 fn choice_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
@@ -136,6 +141,26 @@ fn seats(v: View<'_>, n: Found<'_>, count: Found<'_>, merged: &[Dim], shape: &[D
     out
 }
 
+fn one_more_and_one_less(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    if !v.is(n.arg(1), 1.0) {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for more in v.nodes(n.arg(0), Op::Add) {
+        for (one, rest) in [(more.arg(0), more.arg(1)), (more.arg(1), more.arg(0))] {
+            out.extend(v.term(rest).filter(|_| v.is(one, 1.0)));
+        }
+    }
+    out
+}
+
+fn seat_as_float_and_back(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let back = n.attrs().dtype("to") == DType::I32;
+    let floats = v.nodes(n.arg(0), Op::Cast).filter(|_| back);
+    let is_seat = |class: Id| !seat_numbers(v, class).is_empty();
+    floats.filter_map(|float| v.term(float.arg(0)).filter(|_| is_seat(float.arg(0)))).collect()
+}
+
 /// The classes of shape `shape` that `class` is a reshape of, also of truth values as numbers.
 fn unmerged(v: View<'_>, class: Id, shape: &[Dim], depth: usize) -> Vec<Id> {
     let mut found = Vec::new();
@@ -156,7 +181,9 @@ fn contraction_over_seats_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let sides = [(&spec, n.arg(0), n.arg(1)), (&swapped, n.arg(1), n.arg(0))];
     let mut out = Vec::new();
     for (spec, mask, y) in sides {
-        if spec.contracted().len() != 2 || spec.lhs.iter().any(|l| !spec.out.contains(l) && !spec.rhs.contains(l)) {
+        if spec.contracted().len() != 2
+            || spec.lhs.iter().any(|l| !spec.out.contains(l) && !spec.rhs.contains(l))
+        {
             continue;
         }
         for seating in seatings(v, mask) {
@@ -179,7 +206,8 @@ fn combined(v: View<'_>, seating: &Seating, spec: &moec_ir::EinsumSpec, y: Id) -
         leading.push(in_y(group)?);
     }
     let order = crate::term::leading(&leading, spec.rhs.len());
-    let plan = v.op(Op::PlanCapacity, vec![seating.plan.clone()], seating.order.capacity(&seating.capacity))?;
+    let plan =
+        v.op(Op::PlanCapacity, vec![seating.plan.clone()], seating.order.capacity(&seating.capacity))?;
     let attrs = seating.order.take(group.is_some());
     let y = v.op(Op::TakeSeats, vec![plan.clone(), v.transpose(v.term(y)?, &order)?], attrs)?;
     let weights = match &seating.weights {
@@ -224,7 +252,8 @@ fn dispatched(v: View<'_>, class: Id, roles: [Option<usize>; 3], depth: usize) -
             Op::Transpose => {
                 let perm = n.axes("perm");
                 let moved = roles.map(|role| role.and_then(|r| perm.get(r).copied()));
-                let others: Vec<usize> = (0..perm.len()).filter(|a| !roles.contains(&Some(*a))).map(|a| perm[a]).collect();
+                let others: Vec<usize> =
+                    (0..perm.len()).filter(|a| !roles.contains(&Some(*a))).map(|a| perm[a]).collect();
                 if others.is_sorted() {
                     found.extend(dispatched(v, n.arg(0), moved, depth));
                 }
@@ -275,27 +304,25 @@ fn contraction(v: View<'_>, n: Found<'_>, roles: [Option<usize>; 3]) -> Vec<Disp
             if !same {
                 continue;
             }
-            found.extend(
-                (|| {
-                    let own = |l: u8| spec.rhs.iter().position(|r| *r == l);
-                    let mut first: Vec<usize> = Vec::new();
-                    if let Some(group) = at(roles[2]) {
-                        first.push(own(group)?);
-                    }
-                    first.push(own(token)?);
-                    // The others in the order of the result.
-                    let rest = spec.out.iter().filter_map(|l| own(*l)).filter(|a| !first.contains(a));
-                    let order: Vec<usize> = first.iter().copied().chain(rest).collect();
-                    if order.len() != spec.rhs.len() {
-                        return None;
-                    }
-                    let x = v.transpose(v.term(x)?, &order)?;
-                    let tokens = seating.order.pairs(v)?[0].clone();
-                    let shape: Vec<Dim> = [tokens].iter().chain(&x.shape()[first.len()..]).cloned().collect();
-                    let x = v.reshape(x, &shape)?;
-                    Some((x, seating.clone(), seating.capacity.clone(), None))
-                })(),
-            );
+            found.extend((|| {
+                let own = |l: u8| spec.rhs.iter().position(|r| *r == l);
+                let mut first: Vec<usize> = Vec::new();
+                if let Some(group) = at(roles[2]) {
+                    first.push(own(group)?);
+                }
+                first.push(own(token)?);
+                // The others in the order of the result.
+                let rest = spec.out.iter().filter_map(|l| own(*l)).filter(|a| !first.contains(a));
+                let order: Vec<usize> = first.iter().copied().chain(rest).collect();
+                if order.len() != spec.rhs.len() {
+                    return None;
+                }
+                let x = v.transpose(v.term(x)?, &order)?;
+                let tokens = seating.order.pairs(v)?[0].clone();
+                let shape: Vec<Dim> = [tokens].iter().chain(&x.shape()[first.len()..]).cloned().collect();
+                let x = v.reshape(x, &shape)?;
+                Some((x, seating.clone(), seating.capacity.clone(), None))
+            })());
         }
     }
     found

@@ -73,7 +73,8 @@ fn constant_list(v: View<'_>, n: Found<'_>) -> Vec<Term> {
                 order
             }
             Op::Slice => {
-                let size = |name| v.sizing().table().value(n.dim(name)?).and_then(|n| usize::try_from(n).ok());
+                let size =
+                    |name| v.sizing().table().value(n.dim(name)?).and_then(|n| usize::try_from(n).ok());
                 let step = usize::try_from(n.attrs().int("step")).ok()?;
                 of(0)?.into_iter().skip(size("start")?).step_by(step).take(size("size")?).collect()
             }
@@ -116,14 +117,16 @@ fn parts<'a>(n: Found<'a>) -> &'a [Id] {
 
 fn concat_of_selections(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let Some((&first, others)) = parts(n).split_first() else { return Vec::new() };
-    let selections = |class: Id| v.nodes(class, Op::Gather).filter(move |g| by_list(*g) && g.axis() == n.axis());
+    let selections =
+        |class: Id| v.nodes(class, Op::Gather).filter(move |g| by_list(*g) && g.axis() == n.axis());
     let mut out = Vec::new();
     for g in selections(first) {
         let source = v.graph.find(g.arg(0));
         out.extend(one(|| {
             let same = |&class: &Id| selections(class).find(|o| v.graph.find(o.arg(0)) == source);
             let others: Vec<Found<'_>> = others.iter().map(same).collect::<Option<_>>()?;
-            let lists: Vec<Term> = [g].iter().chain(&others).map(|s| v.term(s.arg(1))).collect::<Option<_>>()?;
+            let lists: Vec<Term> =
+                [g].iter().chain(&others).map(|s| v.term(s.arg(1))).collect::<Option<_>>()?;
             let along = Attrs::new([("axis", 0usize.into()), ("size", n.dim("size")?.into())]);
             let list = v.op(Op::Concat, lists, along)?;
             v.again(g, vec![v.term(g.arg(0))?, list])
@@ -274,15 +277,23 @@ fn contraction_over_axes_merged_alike(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     out
 }
 
-fn split_alike(v: View<'_>, n: Found<'_>, spec: &EinsumSpec, left: Found<'_>, right: Found<'_>) -> Option<Term> {
+fn split_alike(
+    v: View<'_>,
+    n: Found<'_>,
+    spec: &EinsumSpec,
+    left: Found<'_>,
+    right: Found<'_>,
+) -> Option<Term> {
     let (a, b) = (v.term(left.arg(0))?, v.term(right.arg(0))?);
     let of_a = super::contract::parts(v, v.shape(n.arg(0)), a.shape())?;
     let of_b = super::contract::parts(v, v.shape(n.arg(1)), b.shape())?;
-    let mut free = (b'a'..=b'z').chain(b'A'..=b'Z').filter(|l| !spec.lhs.contains(l) && !spec.rhs.contains(l));
+    let mut free =
+        (b'a'..=b'z').chain(b'A'..=b'Z').filter(|l| !spec.lhs.contains(l) && !spec.rhs.contains(l));
     let mut named: Vec<(u8, Vec<u8>)> = Vec::new();
     let mut lhs = Vec::new();
     for (letter, range) in spec.lhs.iter().zip(of_a) {
-        let names: Vec<u8> = if range.len() == 1 { vec![*letter] } else { free.by_ref().take(range.len()).collect() };
+        let names: Vec<u8> =
+            if range.len() == 1 { vec![*letter] } else { free.by_ref().take(range.len()).collect() };
         let contracted = !spec.out.contains(letter);
         if range.len() > 1 {
             let at = spec.rhs.iter().position(|l| l == letter)?;
@@ -380,9 +391,11 @@ fn combine_of_concat(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     for take in taken_by_seat(v, n) {
         for (found, roles, turn) in turned(v, take.arg(1), roles_of(take)) {
             let pieces: Vec<(Found<'_>, Vec<i64>)> = match found.op {
-                Op::Concat => v.sizing().table().value(&v.shape(take.arg(1))[0]).map_or(Vec::new(), |all| {
-                    vec![(found, (0..all as i64).collect())]
-                }),
+                Op::Concat => v
+                    .sizing()
+                    .table()
+                    .value(&v.shape(take.arg(1))[0])
+                    .map_or(Vec::new(), |all| vec![(found, (0..all as i64).collect())]),
                 Op::Gather if by_list(found) && roles[0] == Some(found.axis()) => {
                     let order = v.integers(found.arg(1));
                     let concats = v.nodes(found.arg(0), Op::Concat);

@@ -258,7 +258,8 @@ fn pairs_of_route(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         v.all(n.arg(1)).filter(|r| matches!(r.op, Op::RouteIndex | Op::RouteValue | Op::RouteMask));
     projections
         .flat_map(|projection| {
-            let routes = v.nodes(projection.arg(0), Op::TopK).filter(move |top| top.axis() >= leading_axes(n));
+            let routes =
+                v.nodes(projection.arg(0), Op::TopK).filter(move |top| top.axis() >= leading_axes(n));
             routes.flat_map(move |top| {
                 one(|| {
                     let scores = pairs(v, n, v.term(top.arg(0))?)?;

@@ -42,7 +42,12 @@ impl Order {
     /// The order of pairs whose chosen experts are `index`, with its axes at `places` of a tensor in
     /// which the axes `summed` are counted over. The index must have its groups, tokens and slots in
     /// this order.
-    pub(super) fn of(v: View<'_>, index: Id, places: &[usize], summed: std::ops::Range<usize>) -> Option<Order> {
+    pub(super) fn of(
+        v: View<'_>,
+        index: Id,
+        places: &[usize],
+        summed: std::ops::Range<usize>,
+    ) -> Option<Order> {
         let shape = v.shape(index).to_vec();
         let slots = match shape.len() {
             0 => return None,
@@ -229,7 +234,7 @@ fn seating(v: View<'_>, factors: &[Factor], slots: Option<usize>) -> Option<Seat
 
 /// The ways in which a class holds the seats of a plan: the `plan_seat`, the order with its axes, and
 /// for each of groups, tokens and slots the axis of the class.
-fn seat_numbers<'a>(v: View<'a>, class: Id) -> Vec<(Found<'a>, (Order, Vec<usize>))> {
+pub(super) fn seat_numbers<'a>(v: View<'a>, class: Id) -> Vec<(Found<'a>, (Order, Vec<usize>))> {
     let mut found = Vec::new();
     for (source, map) in v.expansions(class) {
         let direct = v.nodes(source, Op::PlanSeat);
@@ -293,7 +298,8 @@ fn product(v: View<'_>, factors: &[&Factor], order: &Order) -> Option<Option<Ter
 /// A class that a factor is an expansion of and that has only axes of `order`.
 fn narrow(v: View<'_>, class: Id, map: &[usize], order: &Order) -> Option<(Id, Vec<usize>)> {
     let expansions = v.expansions(class).into_iter();
-    let mut composed = expansions.map(|(source, own)| (source, own.iter().map(|&a| map[a]).collect::<Vec<_>>()));
+    let mut composed =
+        expansions.map(|(source, own)| (source, own.iter().map(|&a| map[a]).collect::<Vec<_>>()));
     composed.find(|(source, map)| {
         map.iter().all(|axis| order.axes.contains(axis))
             && v.tensor(*source).is_some_and(|ty| ty.dtype == moec_ir::DType::F32)
@@ -310,7 +316,13 @@ pub(super) fn capacity_of(n: Found<'_>) -> (&Dim, &Dim) {
 
 /// Whether `plan` keeps, of the pairs of the plan of `seating`, those of the experts `list` (all, if
 /// there is none) and none whose seat is not below `seats`.
-pub(super) fn seats_kept(v: View<'_>, plan: Id, seating: &Seating, list: &Option<Vec<i64>>, seats: &Dim) -> bool {
+pub(super) fn seats_kept(
+    v: View<'_>,
+    plan: Id,
+    seating: &Seating,
+    list: &Option<Vec<i64>>,
+    seats: &Dim,
+) -> bool {
     let crate::term::TermKind::Class(root) = seating.plan.kind else { return false };
     let table = v.sizing().table();
     let (root, group) = (v.graph.find(root), &seating.order.group);

@@ -49,6 +49,7 @@ pub(super) fn check(module: &Module, rules: &[&'static Rule], seed: u64) -> Resu
     let mut ids: Vec<Id> = graph.classes().map(|class| class.id).collect();
     ids.sort();
     let mut evaluated = std::collections::BTreeSet::new();
+    let mut rows = Rows::default();
     loop {
         let before = evaluated.len();
         for &id in &ids {
@@ -66,6 +67,13 @@ pub(super) fn check(module: &Module, rules: &[&'static Rule], seed: u64) -> Resu
                         .map_err(|error| format!("{op} by {rule}: {error}"))?,
                 };
                 evaluated.insert((id, at));
+                if let Some(found) = rows.of(graph, op, node, &value, &values) {
+                    rows.known.insert(id, found);
+                }
+                let value = rows.without_dropped(id, value);
+                if let Some(known) = values.remove(&id) {
+                    values.insert(id, rows.without_dropped(id, known));
+                }
                 match values.get(&id) {
                     None => {
                         values.insert(id, value);
@@ -82,6 +90,73 @@ pub(super) fn check(module: &Module, rules: &[&'static Rule], seed: u64) -> Resu
     match ids.iter().find(|id| is_value(graph, **id) && !values.contains_key(id)) {
         Some(id) => Err(format!("class {id} has no value")),
         None => Ok(evaluated.len()),
+    }
+}
+
+/// Classes that are in the rows of a plan that drops pairs. What stands in the rows of those is not
+/// compared: it is made 0 before anything else looks at it.
+#[derive(Default)]
+struct Rows {
+    /// The axis, and how many rows count.
+    known: BTreeMap<Id, (usize, usize)>,
+}
+
+impl Rows {
+    /// The axis of rows of the result of a node, and how many of them count, if not all do.
+    fn of(
+        &self,
+        graph: &Graph,
+        op: Op,
+        node: &crate::node::ENode,
+        value: &Value<'_>,
+        values: &BTreeMap<Id, Value<'static>>,
+    ) -> Option<(usize, usize)> {
+        value.tensor()?;
+        let in_plan_rows =
+            [Op::TakeRows, Op::TakeSlots, Op::TakeExperts, Op::TakePairs, Op::TakeSeats, Op::GroupedMatmul];
+        let first = node.args().first().map(|&arg| &values[&graph.find(arg)]);
+        if in_plan_rows.contains(&op)
+            && let Some(Value::Plan(plan)) = first
+            && plan.kept() < plan.pairs.len()
+        {
+            return Some((0, plan.kept()));
+        }
+        if op == Op::Combine {
+            return None;
+        }
+        let types = |id: Id| crate::facts::known(graph, id).and_then(|known| known.ty.tensor());
+        let operands: Vec<Option<&moec_ir::TensorType>> = node.args().iter().map(|&arg| types(arg)).collect();
+        let carried = node.args().iter().enumerate().find_map(|(i, &arg)| {
+            let (axis, kept) = *self.known.get(&graph.find(arg))?;
+            let moved = moec_ir::carried_axis(
+                op,
+                &attrs_of(graph, op, node),
+                &operands,
+                &value.ty(),
+                graph.analysis.sizing.table(),
+                (i, axis),
+            )?;
+            Some((moved, kept))
+        });
+        carried
+    }
+
+    fn without_dropped(&self, id: Id, value: Value<'static>) -> Value<'static> {
+        let Some(&(axis, kept)) = self.known.get(&id) else { return value };
+        match value {
+            Value::Tensor(tensor) => {
+                let mut tensor = tensor.into_owned();
+                let inner: usize = tensor.shape[axis + 1..].iter().product();
+                let size = tensor.shape[axis];
+                for (at, x) in tensor.data.iter_mut().enumerate() {
+                    if (at / inner) % size >= kept {
+                        *x = 0.0;
+                    }
+                }
+                tensor.into()
+            }
+            other => other,
+        }
     }
 }
 

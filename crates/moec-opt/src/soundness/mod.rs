@@ -38,6 +38,7 @@ fn small_programs() -> Vec<(String, Module)> {
         ("P", 2),
         ("G", 4),
         ("M", 3),
+        ("C", 2),
     ];
     let mut programs = Vec::new();
     for path in files {

@@ -46,30 +46,31 @@ fn blocks(page: &str) -> Vec<Block> {
     found
 }
 
-/// What the rule makes of the definition of the first output; nothing if it does not fire.
+/// What the rule makes of the definition of the first output, or else of the first value that it
+/// needs and that the rule fires on; nothing if it does not fire.
 fn rewritten(rule: &Rule, module: &Module) -> Option<Module> {
     let encoded = encode(module);
     let graph = &encoded.graph;
     let view = View { graph };
-    let class = encoded.values[module.outputs[0].value.index()];
-    let tried = |class: Id| {
+    let (mut needed, mut next) = (vec![encoded.values[module.outputs[0].value.index()]], 0);
+    while let Some(&class) = needed.get(next) {
+        for arg in view.all(class).flat_map(|node| node.args()) {
+            if !needed.contains(arg) {
+                needed.push(*arg);
+            }
+        }
+        next += 1;
+    }
+    let (class, term) = needed.into_iter().find_map(|class| {
         let nodes = rule.roots.iter().flat_map(|&op| view.nodes(class, op).collect::<Vec<_>>());
-        nodes.into_iter().find_map(|found| (rule.rewrite)(view, found).into_iter().next())
-    };
-    let term = tried(class).or_else(|| {
-        // A plan is no output: it stands first among the operands of one.
-        let user = view.all(class).next()?;
-        let plan = user.args().first().filter(|&&arg| view.plan(arg).is_some())?;
-        let others = user.args()[1..].iter().map(|&arg| view.term(arg));
-        let args = [tried(*plan)].into_iter().chain(others).collect::<Option<_>>()?;
-        view.again(user, args)
+        let term = nodes.into_iter().find_map(|found| (rule.rewrite)(view, found).into_iter().next());
+        term.map(|term| (class, term))
     })?;
     let mut writer = Choices { graph, choices: Vec::new(), classes: BTreeMap::new() };
-    let root = writer.term(&term);
-    let others: Vec<usize> = (module.outputs[1..].iter())
-        .map(|output| writer.class(encoded.values[output.value.index()]))
-        .collect();
-    let outputs: Vec<usize> = [root].into_iter().chain(others).collect();
+    let new = writer.term(&term);
+    writer.classes.insert(graph.find(class), new);
+    let outputs: Vec<usize> =
+        module.outputs.iter().map(|output| writer.class(encoded.values[output.value.index()])).collect();
     let (module, _) = decode(module, &writer.choices, &outputs).unwrap();
     Some(module)
 }
