@@ -6,6 +6,7 @@ use egg::Id;
 use moec_ir::{Attrs, Dim, EinsumSpec, Module, Op, PlanType, Sizes, TensorType, Type, ValueId, Work};
 
 use crate::facts::{Graph, attrs_of, known};
+use crate::kept::{Kept, kept};
 use crate::node::ENode;
 use crate::options::{Options, Shares};
 use crate::report::{Bound, NodeReport};
@@ -28,6 +29,8 @@ pub(crate) struct Model<'a> {
 pub(crate) struct Operand<'a> {
     pub(crate) ty: &'a Type,
     pub(crate) fixed: bool,
+    /// What it keeps, if it is a plan that may drop pairs.
+    pub(crate) kept: Option<&'a Kept>,
 }
 
 /// What an operation costs, and what of the machine it waits for.
@@ -66,7 +69,9 @@ impl<'a> Model<'a> {
         if result.fixed {
             return 1;
         }
-        let operand = |arg: &Id| known(graph, *arg).map(|k| Operand { ty: &k.ty, fixed: k.fixed });
+        let operand = |arg: &Id| {
+            known(graph, *arg).map(|k| Operand { ty: &k.ty, fixed: k.fixed, kept: k.kept.as_ref() })
+        };
         let args: Option<Vec<Operand<'_>>> = node.args().iter().map(operand).collect();
         let Some(args) = args else { return u64::MAX >> 20 };
         self.op(op, &args, &attrs_of(graph, op, node), &result.ty).picoseconds
@@ -75,15 +80,24 @@ impl<'a> Model<'a> {
     /// The cost of every node of a module that is equal to the source.
     pub(crate) fn nodes(&self, module: &Module) -> Vec<NodeReport> {
         let mut fixed: Vec<bool> = Vec::new();
+        let mut plans: Vec<Option<Kept>> = Vec::new();
         let mut out = Vec::new();
         for node in &module.nodes {
             fixed.push(node.op != Op::Input && node.args.iter().all(|arg| fixed[arg.index()]));
             let free = fixed.last() == Some(&true) || node.op == Op::Input;
-            let operand = |arg: &ValueId| Operand { ty: &module.node(*arg).ty, fixed: fixed[arg.index()] };
+            let operand = |arg: &ValueId| Operand {
+                ty: &module.node(*arg).ty,
+                fixed: fixed[arg.index()],
+                kept: plans[arg.index()].as_ref(),
+            };
             let operands: Vec<Operand<'_>> = node.args.iter().map(operand).collect();
+            let plan = node.args.first().map(|plan| plan.index());
+            let from = plan.and_then(|plan| module.nodes[plan].ty.plan());
+            let own = kept(node.op, &node.attrs, from, plan.and_then(|plan| plans[plan].as_ref()));
             let cost = (!free).then(|| self.op(node.op, &operands, &node.attrs, &node.ty));
             let seconds = cost.map_or(0.0, |cost| cost.picoseconds as f64 * 1e-12);
             out.push(NodeReport { rule: None, seconds, bound: cost.map(|cost| cost.bound) });
+            plans.push(own);
         }
         out
     }
@@ -115,6 +129,13 @@ impl<'a> Model<'a> {
                 use_.start = self.target.step;
                 self.moves(&mut use_, 2.0 * work.bytes(result), false);
             }
+            // A sum over the seats, of which one is the pair's.
+            Op::TakeSeats => {
+                let seats = args[1].tensor().and_then(|ty| ty.shape.get(1)).map_or(1.0, size);
+                use_.start = self.target.step;
+                use_.element = seats * work.elements(result);
+                self.moves(&mut use_, work.bytes(args[1]) + work.bytes(result), false);
+            }
             Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::Gather | Op::RouteMask | Op::OneHot => {
                 self.fused(&mut use_, &work)
             }
@@ -142,9 +163,11 @@ impl<'a> Model<'a> {
 
     fn contraction(&self, use_: &mut Use, spec: &EinsumSpec, operands: &[Operand<'_>], work: &Work<'_>) {
         use_.start = self.target.step;
-        let (tensors, touched) = match operands {
-            [Operand { ty: Type::Plan(plan), .. }, tensors @ ..] => (tensors, self.touched(plan)),
-            tensors => (tensors, 1.0),
+        let (tensors, touched, kept) = match operands {
+            [Operand { ty: Type::Plan(plan), kept, .. }, tensors @ ..] => {
+                (tensors, self.touched(plan, *kept), self.part_kept(plan, *kept))
+            }
+            tensors => (tensors, 1.0, 1.0),
         };
         let [left, right] = tensors else { return };
         // The packed operand is the one known when weights are loaded, else the right one.
@@ -152,7 +175,8 @@ impl<'a> Model<'a> {
         let (left, right) = if swaps { (right, left) } else { (left, right) };
         let (letters, others) = if swaps { (&spec.lhs, &spec.rhs) } else { (&spec.rhs, &spec.lhs) };
         let bytes = touched * work.bytes(right.ty);
-        self.moves(use_, work.bytes(left.ty), left.fixed);
+        use_.element *= kept;
+        self.moves(use_, kept * work.bytes(left.ty), left.fixed);
         self.moves(use_, bytes, right.fixed);
         self.moves(use_, work.bytes(work.result), false);
         let has_columns = letters.iter().any(|l| spec.out.contains(l) && !others.contains(l));
@@ -177,10 +201,19 @@ impl<'a> Model<'a> {
         *(if near { &mut use_.cache } else { &mut use_.memory }) += bytes;
     }
 
-    /// The part of the experts that at least one token chooses.
-    fn touched(&self, plan: &PlanType) -> f64 {
+    /// The part of the pairs that a plan keeps at most, if experts are chosen alike.
+    fn part_kept(&self, plan: &PlanType, kept: Option<&Kept>) -> f64 {
         let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
-        let (experts, slots) = (size(&plan.experts), size(&plan.slots));
+        let Some(kept) = kept else { return 1.0 };
+        let pairs = size(&plan.tokens) * size(&plan.slots);
+        let seats = kept.seats.as_ref().map_or(1.0, |seats| size(seats) / pairs.max(1.0));
+        seats.min(size(&plan.experts) / size(&kept.of).max(1.0)).min(1.0)
+    }
+
+    /// The part of the experts that at least one token chooses.
+    fn touched(&self, plan: &PlanType, kept: Option<&Kept>) -> f64 {
+        let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
+        let (experts, slots) = (size(kept.map_or(&plan.experts, |kept| &kept.of)), size(&plan.slots));
         self.shares.touched(experts, size(&plan.tokens), slots)
     }
 

@@ -127,7 +127,49 @@ fn equal_programs_come_out_equal() {
         assert_eq!(body("s2"), body(form), "{form}");
     }
     assert_eq!(body("s2_plain"), body("s2b_plain"));
+    // GShard with as many seats as tokens drops nothing.
+    assert_eq!(body("s2"), body("s7_all"));
     assert_eq!(body("granite"), body("granite_fused"));
+}
+
+#[test]
+fn hot_and_cold_experts_at_full_capacity_are_one_layer() {
+    for name in ["s8_all", "s8_two"] {
+        let module = optimized(name).module;
+        for (op, wanted) in [(Op::GroupedMatmul, 3), (Op::Combine, 1), (Op::Plan, 1)] {
+            assert_eq!(count(&module, op), wanted, "{name}: {op}");
+        }
+        for op in [Op::Gather, Op::Concat, Op::Pad, Op::Transpose, Op::Reshape, Op::PlanCapacity, Op::PlanSubset] {
+            assert_eq!(count(&module, op), 0, "{name}: {op}");
+        }
+    }
+}
+
+#[test]
+fn cold_experts_with_fewer_seats_are_a_plan_of_their_own() {
+    for name in ["s8_cold", "s8_cold2"] {
+        let optimized = optimized(name);
+        let module = &optimized.module;
+        for (op, wanted) in [
+            (Op::GroupedMatmul, 6),
+            (Op::Combine, 2),
+            (Op::PlanSubset, 2),
+            (Op::PlanCapacity, 2),
+            (Op::Concat, 0),
+            (Op::Pad, 0),
+            (Op::Transpose, 0),
+            (Op::Cumsum, 0),
+        ] {
+            assert_eq!(count(module, op), wanted, "{name}: {op}");
+        }
+        // Each expert is computed once: weights are split between the parts, and only they.
+        for gather in module.nodes.iter().filter(|node| node.op == Op::Gather) {
+            assert_eq!(module.node(gather.args[0]).op, Op::Weight, "{name}");
+        }
+        for rule in ["combine_of_concat", "combine_of_padded_seats", "seats_of_dispatched_rows"] {
+            assert!(optimized.report.fired.iter().any(|fired| fired.rule == rule), "{name}: {rule}");
+        }
+    }
 }
 
 fn count(module: &Module, op: Op) -> usize {
