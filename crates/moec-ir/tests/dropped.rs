@@ -56,7 +56,7 @@ fn rows_of_dropped_pairs_reach_no_output() {
 
 #[test]
 fn plans_that_cannot_be_are_refused() {
-    let plan = |rest: &str, message: &str| refused(&format!("{rest}"), message);
+    let plan = |rest: &str, message: &str| refused(rest, message);
     plan(
         "%9 = plan_capacity %4 {capacity = C, group = 3*T, slots_first = true} : plan(6, D*T, 2)",
         "groups of 3*T",

@@ -133,13 +133,42 @@ fn equal_programs_come_out_equal() {
 }
 
 #[test]
+fn the_pipeline_of_hot_and_cold_experts_is_plain_top_k() {
+    let mut text = std::fs::read_to_string(folder().join("s2.moir")).unwrap();
+    for (from, to) in [
+        ("H = 40", "H = 160"),
+        ("F = 56", "F = 192"),
+        ("E = 16", "E = 8"),
+        ("K = 3", "K = 2"),
+        ("bf16", "f32"),
+        ("from = \"router\"", "from = \"gate.weight\""),
+        ("from = \"w1\"", "from = \"experts.{0}.w1.weight\""),
+        ("from = \"w2\"", "from = \"experts.{0}.w2.weight\""),
+        ("from = \"w3\"", "from = \"experts.{0}.w3.weight\""),
+    ] {
+        text = text.replace(from, to);
+    }
+    let [plain, pipeline] =
+        [read(&text).unwrap(), source("s8_all")].map(|module| module.instantiate(&Sizes::new()).unwrap());
+    let body = |module: &Module| {
+        let text = print(&optimize(module, &Options::default()).unwrap().module);
+        text.split_once('\n').map(|(_, body)| body.to_string()).unwrap()
+    };
+    assert_eq!(body(&plain), body(&pipeline));
+    let joint = moec_opt::join(&plain, &pipeline).unwrap();
+    assert!(moec_opt::prove(&joint, &Options::default()).unwrap().proved());
+}
+
+#[test]
 fn hot_and_cold_experts_at_full_capacity_are_one_layer() {
     for name in ["s8_all", "s8_two"] {
         let module = optimized(name).module;
         for (op, wanted) in [(Op::GroupedMatmul, 3), (Op::Combine, 1), (Op::Plan, 1)] {
             assert_eq!(count(&module, op), wanted, "{name}: {op}");
         }
-        for op in [Op::Gather, Op::Concat, Op::Pad, Op::Transpose, Op::Reshape, Op::PlanCapacity, Op::PlanSubset] {
+        for op in
+            [Op::Gather, Op::Concat, Op::Pad, Op::Transpose, Op::Reshape, Op::PlanCapacity, Op::PlanSubset]
+        {
             assert_eq!(count(&module, op), 0, "{name}: {op}");
         }
     }

@@ -126,7 +126,7 @@ impl Rows {
         }
         let types = |id: Id| crate::facts::known(graph, id).and_then(|known| known.ty.tensor());
         let operands: Vec<Option<&moec_ir::TensorType>> = node.args().iter().map(|&arg| types(arg)).collect();
-        let carried = node.args().iter().enumerate().find_map(|(i, &arg)| {
+        node.args().iter().enumerate().find_map(|(i, &arg)| {
             let (axis, kept) = *self.known.get(&graph.find(arg))?;
             let moved = moec_ir::carried_axis(
                 op,
@@ -137,8 +137,7 @@ impl Rows {
                 (i, axis),
             )?;
             Some((moved, kept))
-        });
-        carried
+        })
     }
 
     fn without_dropped(&self, id: Id, value: Value<'static>) -> Value<'static> {
