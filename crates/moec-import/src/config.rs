@@ -5,8 +5,8 @@ use crate::error::ImportError;
 use crate::json::{self, Value};
 use crate::key::{Condition, Key, Term};
 
-/// No size of a model comes near; larger ones overflow when multiplied.
-const MAX_COUNT: u64 = 1 << 40;
+/// No size of a model comes near; larger ones are no `i32`, which positions and counts are.
+const MAX_COUNT: u64 = (1 << 31) - 1;
 
 /// Values of a `config.json`: some hundreds are usual.
 const MAX_VALUES: usize = 200_000;
@@ -122,9 +122,7 @@ impl Config {
                 .and_then(|count| product.checked_mul(count))
                 .filter(|product| *product <= MAX_COUNT)
                 .ok_or_else(|| {
-                    ImportError::Config(format!(
-                        "`{path}` is {value}; expected a whole number of at most 2^40"
-                    ))
+                    ImportError::Config(format!("`{path}` is {value}; expected a whole number below 2^31"))
                 })?;
         }
         Ok(Some(product))

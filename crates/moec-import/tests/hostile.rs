@@ -160,7 +160,7 @@ fn values_of_the_wrong_type_are_named() {
         ("18446744073709551616", "18446744073709551616"),
         ("2000000000000", "2000000000000"),
     ] {
-        let expected = format!("`hidden_size` is {shown}; expected a whole number of at most 2^40");
+        let expected = format!("`hidden_size` is {shown}; expected a whole number below 2^31");
         assert_eq!(size(value), expected, "{value}");
     }
     assert_eq!(size("[]"), "`hidden_size` is a list of 0 and has no element for layer 0");
