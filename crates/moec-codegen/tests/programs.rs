@@ -44,15 +44,22 @@ fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
 
 /// Memory for every buffer: what is given, and elsewhere bytes that are no sane number.
 fn memory(plan: &Plan, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> Vec<Vec<u64>> {
-    let mut memory = Vec::new();
+    let mut memory: Vec<Vec<u64>> = Vec::new();
     for buffer in &plan.buffers {
+        if let Place::Mapped { weight, parts } = buffer.place {
+            let whole = plan.buffers.iter().position(|b| b.place == Place::Weight(weight)).unwrap();
+            let part = buffer.elements.eval(sizes).unwrap() / parts * buffer.dtype.bytes() as u64;
+            let start = memory[whole].as_ptr().addr() as u64;
+            memory.push((0..parts).map(|number| start + number * part).collect());
+            continue;
+        }
         let bytes = buffer.elements.eval(sizes).unwrap() as usize * buffer.dtype.bytes();
         let tensor = |name: &str| encode(buffer.dtype, given[name].data.iter().copied());
         let mut contents = match &buffer.place {
             Place::Input(at) => tensor(&plan.inputs[*at].0),
             Place::Weight(at) => tensor(&plan.weights[*at].0),
             Place::Literal(values) => encode(buffer.dtype, values.iter().map(|v| v.get())),
-            Place::Output(_) | Place::Kept | Place::Scratch { .. } => vec![0xff; bytes],
+            _ => vec![0xff; bytes],
         };
         assert_eq!(contents.len(), bytes, "{}", buffer.name);
         contents.resize((bytes + FENCE).next_multiple_of(8), FENCE_BYTE);
@@ -80,7 +87,7 @@ fn run(program: &Compiled, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> R
     let dims: Vec<u64> = plan.dims.decls().iter().map(|decl| sizes[&decl.name]).collect();
     let scratch_stride = plan.worker_scratch(&sizes).unwrap();
     let mut scratch = vec![u64::MAX; 2 * scratch_stride as usize / 8 + 1];
-    let mut fault = 0;
+    let (mut fault, mut read) = (0, [0; 16]);
     let frame = Frame {
         buffers: pointers.as_ptr(),
         dims: dims.as_ptr(),
@@ -89,6 +96,7 @@ fn run(program: &Compiled, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> R
         workers: 2,
         parallel: halves,
         host: std::ptr::null_mut(),
+        read: read.as_mut_ptr(),
         fault: &raw mut fault,
     };
     for phase in [Phase::Load, Phase::Run] {
@@ -106,7 +114,8 @@ fn run(program: &Compiled, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> R
         let len = shape.iter().product::<usize>() * ty.dtype.bytes();
         outputs.push(Tensor::new(ty.dtype, shape, decode(ty.dtype, &bytes[..len])).unwrap());
     }
-    for (buffer, words) in plan.buffers.iter().zip(&memory) {
+    let own = plan.buffers.iter().zip(&memory).filter(|(b, _)| !matches!(b.place, Place::Mapped { .. }));
+    for (buffer, words) in own {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let len = buffer.elements.eval(&sizes).unwrap() as usize * buffer.dtype.bytes();
         assert!(bytes[len..].iter().all(|b| *b == FENCE_BYTE), "{} was overrun", buffer.name);

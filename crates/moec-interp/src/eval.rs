@@ -187,7 +187,7 @@ fn evaluate(cx: &Cx<'_>) -> Evaluated {
         Op::TakeSlots => dispatch::take_slots(cx),
         Op::TakeExperts => dispatch::take_experts(cx),
         Op::TakePairs => dispatch::take_pairs(cx),
-        Op::GroupedMatmul => dispatch::grouped_matmul(cx),
+        Op::GroupedMatmul | Op::PlacedMatmul => dispatch::grouped_matmul(cx),
         Op::Combine => dispatch::combine(cx),
     }
 }

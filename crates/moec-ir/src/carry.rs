@@ -47,7 +47,7 @@ pub fn carried_axis(
             (axis != gone).then(|| axis - usize::from(axis > gone))
         }
         Op::Gather => gathered(attrs.index("axis"), attrs.ints("along"), operand, axis),
-        Op::Einsum | Op::GroupedMatmul => {
+        Op::Einsum | Op::GroupedMatmul | Op::PlacedMatmul => {
             let spec = EinsumSpec::parse(attrs.str("spec")).ok()?;
             let left = operands.len() - 2;
             let letters = if operand == left { &spec.lhs } else { &spec.rhs };

@@ -45,7 +45,13 @@ fn of(
     let mut result: Option<Rows> = None;
     let in_plan_rows = matches!(
         node.op,
-        Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::TakePairs | Op::TakeSeats | Op::GroupedMatmul
+        Op::TakeRows
+            | Op::TakeSlots
+            | Op::TakeExperts
+            | Op::TakePairs
+            | Op::TakeSeats
+            | Op::GroupedMatmul
+            | Op::PlacedMatmul
     );
     let own = node.args.first().and_then(|plan| drops[plan.index()]);
     if in_plan_rows {
@@ -53,7 +59,7 @@ fn of(
     }
     for (operand, arg) in node.args.iter().enumerate() {
         let Some(rows) = found[arg.index()] else { continue };
-        let by_plan = matches!(node.op, Op::GroupedMatmul | Op::Combine);
+        let by_plan = matches!(node.op, Op::GroupedMatmul | Op::PlacedMatmul | Op::Combine);
         if by_plan && (own != Some(rows.plan) || rows.axis != 0) {
             return Err(format!("operand {operand} has rows of pairs that another plan drops"));
         }

@@ -217,7 +217,7 @@ impl Analysis<'_> {
             Op::TakeSlots => self.take(&args, 2, Some(0)),
             Op::TakeExperts => self.take(&args, 1, None),
             Op::TakePairs => self.take(&args, 2, Some(1)),
-            Op::GroupedMatmul => match (args[0], args[1], args[2]) {
+            Op::GroupedMatmul | Op::PlacedMatmul => match (args[0], args[1], args[2]) {
                 (Free, Free, Free) => Some(Free),
                 (State::Plan { order }, x, Free) => self.in_plan_rows(order, x),
                 _ => None,

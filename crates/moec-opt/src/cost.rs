@@ -140,7 +140,7 @@ impl<'a> Model<'a> {
                 self.fused(&mut use_, &work)
             }
             _ if element_wise(op) => self.fused(&mut use_, &work),
-            Op::Einsum | Op::GroupedMatmul => match EinsumSpec::parse(attrs.str("spec")) {
+            Op::Einsum | Op::GroupedMatmul | Op::PlacedMatmul => match EinsumSpec::parse(attrs.str("spec")) {
                 Ok(spec) if spec.contracted().is_empty() => self.fused(&mut use_, &work),
                 Ok(spec) => self.contraction(&mut use_, &spec, operands, &work),
                 Err(_) => {}

@@ -55,6 +55,9 @@ pub struct Frame {
     pub parallel: Parallel,
     /// First argument of `parallel`.
     pub host: *mut c_void,
+    /// One word for each worker, 64 bytes apart, to which kernels add the bytes that they read from
+    /// mapped weights.
+    pub read: *mut u64,
     /// One word that kernels set to 1 on a fault; zero on entry.
     pub fault: *mut u64,
 }
@@ -78,6 +81,8 @@ pub mod offset {
     pub const PARALLEL: i32 = offset_of!(Frame, parallel) as i32;
     /// Of `host`.
     pub const HOST: i32 = offset_of!(Frame, host) as i32;
+    /// Of `read`.
+    pub const READ: i32 = offset_of!(Frame, read) as i32;
     /// Of `fault`.
     pub const FAULT: i32 = offset_of!(Frame, fault) as i32;
 }

@@ -62,10 +62,17 @@ impl Kernel {
         match self {
             Kernel::Seat(k) => buffers.push(k.index.buffer),
             Kernel::Group(k) => buffers.push(k.index.buffer),
-            Kernel::Pack(k) => buffers.push(k.source.buffer),
+            Kernel::Pack(k) => {
+                buffers.push(k.source.buffer);
+                buffers.extend(k.parts);
+            }
             Kernel::Product(k) => {
                 buffers.push(k.lhs.buffer);
                 buffers.extend(k.weights.iter().map(|weight| weight.buffer));
+                if let Some(cold) = &k.cold {
+                    buffers.push(cold.slots);
+                    buffers.extend(cold.packs.iter().map(|pack| pack.source.buffer));
+                }
                 if let Groups::Routed(routing) = &k.groups {
                     buffers.extend([routing.offsets, routing.expert, routing.token, routing.pair]);
                 }

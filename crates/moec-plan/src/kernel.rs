@@ -31,12 +31,16 @@ pub enum Kernel {
 
 impl Kernel {
     /// Bytes of worker scratch that the kernel may use: for a row operation 16 for each element of
-    /// the row, for a grouping or seating 8 for each expert and 8 more, rounded up to 64.
+    /// the row, for a grouping or seating 8 for each expert and 8 more, for a product with cold experts
+    /// the panels of an item, rounded up to 64.
     pub fn scratch(&self, sizes: &Sizes) -> Result<u64, IrError> {
         let bytes = match self {
             Kernel::Row(row) => row.len.times(&Dim::constant(16))?.eval(sizes)?,
             Kernel::Group(Group { experts, .. }) | Kernel::Seat(Seat { experts, .. }) => {
                 experts.times(&Dim::constant(8))?.eval(sizes)?.saturating_add(8)
+            }
+            Kernel::Product(Product { cold: Some(cold), .. }) => {
+                cold.panel_bytes.eval(sizes)?.max(BLOCK_BYTES)
             }
             _ => 0,
         };
@@ -231,8 +235,11 @@ pub struct Pack {
     pub n: Vec<Dim>,
     /// Axes that make the contraction.
     pub k: Vec<Dim>,
-    /// The element, by axes (groups, n, k).
+    /// The element, by axes (groups, n, k). Of a mapped weight it is an element of one part of axis
+    /// 0, and the load has no term for the groups.
     pub source: Load,
+    /// For each group the part of a mapped weight, `i32`; without it the group is the part.
+    pub parts: Option<BufferId>,
     /// Where it goes.
     pub out: PackedWeight,
 }
@@ -275,6 +282,22 @@ pub struct Lhs {
     pub row: RowIndex,
 }
 
+/// Bytes of panels that an item of a product works on, unless one panel is larger.
+pub const BLOCK_BYTES: u64 = 256 << 10;
+
+/// Experts of a routed product whose weights stay in their files. The kernel packs those panels of
+/// them that an item needs into the scratch memory of its worker, if the expert has rows, and adds
+/// the bytes that it reads to [`Frame::read`](crate::abi::Frame::read).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cold {
+    /// `i32[experts]`: the place of each expert among the packed ones, or -1 if it is cold.
+    pub slots: BufferId,
+    /// How panels of each weight are packed, from mapped weights. Groups are the experts.
+    pub packs: Vec<Pack>,
+    /// Bytes of one panel of each weight, together.
+    pub panel_bytes: Dim,
+}
+
 /// `out[row, col] = epilogue(acc_0[row, col], acc_1[row, col], ..)` where
 /// `acc_i[row, col] = sum over k, ascending, of lhs[row, k] * weight_i[group, k, col]` by fused
 /// multiply-add from zero, or pair by pair where elements lie side by side; whatever the tile.
@@ -291,6 +314,8 @@ pub struct Product {
     pub lhs: Lhs,
     /// The right operands: all of one shape, read in one pass over the rows.
     pub weights: Vec<PackedWeight>,
+    /// Experts that are not packed beforehand.
+    pub cold: Option<Cold>,
     /// The epilogue.
     pub scalars: Scalars,
     /// What is stored.

@@ -17,8 +17,8 @@ mod work;
 
 pub use build::{plan, plan_programs};
 pub use kernel::{
-    Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex, RowKind, RowOp,
-    ScatterAdd, Seat,
+    BLOCK_BYTES, Cold, Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp,
+    RowIndex, RowKind, RowOp, ScatterAdd, Seat,
 };
 pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step, Switch};
 pub use print::print;

@@ -21,6 +21,15 @@ pub enum Place {
     /// The loader: weight number `n` as it lies in the files, contiguous, stacks made one. It is
     /// there while weights are loaded, and later only if a run step reads it.
     Weight(usize),
+    /// The loader: weight number `weight` where it lies in its files. Its `parts` slices along axis 0
+    /// may lie anywhere: the pointer of the buffer leads to an array of their addresses, 8 bytes each.
+    /// Only packing reads it.
+    Mapped {
+        /// The weight.
+        weight: usize,
+        /// The size of its axis 0.
+        parts: u64,
+    },
     /// Constant elements.
     Literal(Arc<[Number]>),
     /// Made by load steps and kept for every run.

@@ -42,6 +42,7 @@ impl<'a> Printer<'a> {
                 Place::Input(n) => format!("input {n}"),
                 Place::Output(n) => format!("output {n}"),
                 Place::Weight(n) => format!("weight {n}"),
+                Place::Mapped { weight, parts } => format!("weight {weight}, mapped in {parts} parts"),
                 Place::Literal(_) => "literal".to_owned(),
                 Place::Kept => "kept".to_owned(),
                 Place::Scratch { phase, first, last } => format!("{} {first}..{last}", word(*phase)),
@@ -160,7 +161,8 @@ impl<'a> Printer<'a> {
         let [groups, n, k_dims] = parts.map(|(_, dims)| shape(dims));
         let out = self.name(k.out.buffer);
         let n = if k.out.interleave == 1 { n } else { format!("{n} side by side") };
-        writeln!(self.text, "panels {out} of {source}, groups {groups}, n {n}, k {k_dims}")
+        let parts = k.parts.map(|parts| format!(", parts {}", self.name(parts))).unwrap_or_default();
+        writeln!(self.text, "panels {out} of {source}, groups {groups}, n {n}, k {k_dims}{parts}")
     }
 
     fn product(&mut self, k: &Product) -> fmt::Result {
@@ -178,6 +180,11 @@ impl<'a> Printer<'a> {
         let lhs = lhs(self, &k.lhs, group);
         let weights = weights.join(" and ");
         writeln!(self.text, "product of {rows}, {n} columns, {depth} deep: {lhs} by {weights}")?;
+        if let Some(cold) = &k.cold {
+            let mapped: Vec<&str> = cold.packs.iter().map(|pack| self.name(pack.source.buffer)).collect();
+            let slots = self.name(cold.slots);
+            writeln!(self.text, "       cold experts by {slots}: panels of {}", mapped.join(" and "))?;
+        }
         let axes = ["row", "col", group, "token", "pair"].map(str::to_owned);
         self.body(&k.scalars, &axes, &[(&k.out, k.value)], &[])
     }

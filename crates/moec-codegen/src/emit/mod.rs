@@ -144,7 +144,7 @@ fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
         Kernel::Seat(seat) => seat::emit(cx, seat, worker),
         Kernel::Group(group) => group::emit(cx, group, worker),
         Kernel::Pack(pack) => pack::emit(cx, pack, begin, end),
-        Kernel::Product(product) => product::emit(cx, product, tiles, begin, end),
+        Kernel::Product(product) => product::emit(cx, product, tiles, worker, begin, end),
     }
 }
 

@@ -1,6 +1,9 @@
 //! A weight into panels `[groups, panels, k, columns]`, elements as they are. Where elements of a column
 //! lie side by side, each of them is a column here, and `k` counts their groups: the bytes are the same.
 //!
+//! A mapped weight is read part by part, wherever each lies. A product with cold experts packs panels
+//! itself, see [`Packing::panel`].
+//!
 //! ```text
 //! for item in begin..end                      group, panel
 //!   columns[c] = where column c of the panel begins in the source        c < valid <= columns
@@ -15,7 +18,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32X4, I16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use moec_ir::Dim;
-use moec_plan::{Index, Pack};
+use moec_plan::{Index, Pack, Place};
 
 use super::context::Cx;
 use super::driver::Work;
@@ -37,34 +40,61 @@ pub(super) fn work(cx: &mut Cx<'_, '_>, pack: &Pack) -> Work {
 }
 
 pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
-    if pack.source.terms.iter().any(|(index, _)| matches!(index, Index::Value(_))) {
-        return cx.refuse("a packed weight is gathered");
-    }
-    let Some((k_last, k_outer)) = pack.k.split_last() else {
-        return cx.refuse("a packed weight has no axis of the contraction");
-    };
-    let width = (cx.plan.panels.columns * pack.out.interleave) as i64;
-    let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
-    let source = Source { pack, dtype_bytes, width };
-    let n = cx.product(&pack.n);
-    let k = cx.product(&pack.k);
-    let panels = cx.parts(n, width as u64);
-    let (_, columns) = cx.slot(8 * width as usize);
+    let packing = Packing::new(cx, pack);
     let out = cx.base(pack.out.buffer);
-    let zero = cx.int(0);
-    let full = cx.int(width);
-    let outer_points = cx.product(k_outer);
-    let run_len = cx.size(k_last);
-    let k_axis = pack.groups.len() + pack.n.len();
     cx.each(begin, end, |cx, item| {
-        let group = cx.b.ins().udiv(item, panels);
-        let panel = cx.b.ins().urem(item, panels);
-        let first = cx.b.ins().imul_imm_u(panel, width);
+        let group = cx.b.ins().udiv(item, packing.panels);
+        let panel = cx.b.ins().urem(item, packing.panels);
+        let far = cx.b.ins().imul(item, packing.panel_bytes);
+        let out = cx.add(out, far);
+        packing.panel(cx, group, panel, out);
+    });
+}
+
+/// What the panels of a weight have in common.
+pub(super) struct Packing<'p> {
+    source: Source<'p>,
+    /// Columns of a matrix, and panels that they make.
+    n: Value,
+    panels: Value,
+    /// Rows of a panel.
+    k: Value,
+    /// Bytes of a panel.
+    panel_bytes: Value,
+    /// An array for the addresses of columns.
+    columns: Value,
+}
+
+impl<'p> Packing<'p> {
+    pub(super) fn new(cx: &mut Cx<'_, '_>, pack: &'p Pack) -> Packing<'p> {
+        if pack.source.terms.iter().any(|(index, _)| matches!(index, Index::Value(_))) {
+            cx.refuse("a packed weight is gathered");
+        }
+        if pack.k.is_empty() {
+            cx.refuse("a packed weight has no axis of the contraction");
+        }
+        let width = (cx.plan.panels.columns * pack.out.interleave) as i64;
+        let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
+        let source = Source { pack, dtype_bytes, width };
+        let n = cx.product(&pack.n);
+        let k = cx.product(&pack.k);
+        let panels = cx.parts(n, width as u64);
+        let panel_bytes = cx.b.ins().imul_imm_u(k, source.row_of_panel());
+        let (_, columns) = cx.slot(8 * width as usize);
+        Packing { source, n, panels, k, panel_bytes, columns }
+    }
+
+    /// Packs one panel of a group to `out`. The bytes that it reads.
+    pub(super) fn panel(&self, cx: &mut Cx<'_, '_>, group: Value, panel: Value, out: Value) -> Value {
+        let &Packing { ref source, n, k, columns, .. } = self;
+        let pack = source.pack;
+        let Some((k_last, k_outer)) = pack.k.split_last() else { return n };
+        let zero = cx.int(0);
+        let full = cx.int(source.width);
+        let first = cx.b.ins().imul_imm_u(panel, source.width);
         let left = cx.b.ins().isub(n, first);
         let valid = cx.smaller(left, full);
-        let start = cx.start(pack.source.buffer, &pack.source.offset);
-        let group = cx.point(&pack.groups, group);
-        let start = source.moved(cx, start, 0, &group);
+        let start = source.group(cx, group);
         cx.each(zero, valid, |cx, c| {
             let column = cx.add(first, c);
             let column = cx.point(&pack.n, column);
@@ -72,8 +102,6 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
             let entry = cx.element(columns, c, 8);
             cx.store(at, entry, 0);
         });
-        let rows = cx.b.ins().imul(item, k);
-        let out = cx.element(out, rows, source.row_of_panel());
         let blank = cx.b.ins().icmp(IntCC::NotEqual, valid, full);
         cx.when(blank, |cx| {
             cx.each(zero, k, |cx, row| {
@@ -85,6 +113,9 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
                 });
             });
         });
+        let outer_points = cx.product(k_outer);
+        let run_len = cx.size(k_last);
+        let k_axis = pack.groups.len() + pack.n.len();
         cx.points(k_outer, zero, outer_points, |cx, index| {
             let far = source.moved(cx, zero, k_axis, index);
             let mut number = zero;
@@ -97,12 +128,14 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, pack: &Pack, begin: Value, end: Value) {
             let out = cx.element(out, rows, source.row_of_panel());
             let panel = Panel { columns, valid, far, out, len: run_len };
             if source.contiguous_columns(cx) {
-                copy_rows(cx, &source, &panel);
+                copy_rows(cx, source, &panel);
             } else {
-                copy_columns(cx, &source, &panel);
+                copy_columns(cx, source, &panel);
             }
         });
-    });
+        let elements = cx.b.ins().imul(valid, k);
+        cx.b.ins().imul_imm_u(elements, source.dtype_bytes)
+    }
 }
 
 /// The weight that is read.
@@ -132,6 +165,31 @@ impl Source<'_> {
     fn stride(&self, axis: usize) -> Option<&Dim> {
         let mut terms = self.pack.source.terms.iter();
         terms.find(|(index, _)| *index == Index::Axis(axis)).map(|(_, stride)| stride)
+    }
+
+    /// Where the elements of a group begin.
+    fn group(&self, cx: &mut Cx<'_, '_>, group: Value) -> Value {
+        let Pack { source, groups, parts, .. } = self.pack;
+        if !matches!(cx.plan.buffer(source.buffer).place, Place::Mapped { .. }) {
+            let start = cx.start(source.buffer, &source.offset);
+            let group = cx.point(groups, group);
+            return self.moved(cx, start, 0, &group);
+        }
+        let part = match parts {
+            Some(parts) => {
+                let parts = cx.base(*parts);
+                cx.load_index(parts, group)
+            }
+            None => group,
+        };
+        let addresses = cx.base(source.buffer);
+        let entry = cx.element(addresses, part, 8);
+        let start = cx.load(I64, entry, 0);
+        let dtype = cx.dtype(source.buffer);
+        source.offset.iter().fold(start, |start, summand| {
+            let bytes = cx.bytes(summand, dtype);
+            cx.add(start, bytes)
+        })
     }
 
     /// `address` moved along the axes from `first` on.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! for item in begin..end              group, block of panels, block of rows (if not routed)
+//!   if the expert is cold             pack the block into the worker's scratch
 //!   for m rows at a time              addresses of the rows, direct or by token
 //!     for panel in block
 //!       for each weight               tile(rows, panel) -> sums, m x columns on the stack
@@ -19,20 +20,20 @@
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::types::{F32, F32X4, I64};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value};
 use moec_ir::{DType, Dim};
-use moec_plan::{Groups, Lhs, PackedWeight, Product, RoutingBuffers, RowIndex};
+use moec_plan::{BLOCK_BYTES, Cold, Groups, Lhs, PackedWeight, Product, RoutingBuffers, RowIndex, abi};
 
 use super::context::Cx;
 use super::driver::Work;
 use super::element::Datum;
+use super::pack::Packing;
 use super::scalar::Program;
 use crate::Lanes;
 use crate::tile::TileArgs;
 
-/// Bytes of weights of an item.
-const BLOCK_BYTES: i64 = 256 << 10;
 /// Blocks that columns are split into at least, if there are panels enough, to share the work.
 const LEAST_BLOCKS: u64 = 8;
 /// Rows of an item that is not routed.
@@ -71,7 +72,7 @@ fn cut(cx: &mut Cx<'_, '_>, product: &Product) -> Cut {
     let one = cx.int(1);
     let k = cx.b.ins().umax(k, one);
     let panel_bytes = cx.b.ins().imul_imm_u(k, (bytes * cx.plan.panels.columns) as i64);
-    let budget = cx.int(BLOCK_BYTES);
+    let budget = cx.int(BLOCK_BYTES as i64);
     let fitting = cx.b.ins().udiv(budget, panel_bytes);
     let fair = cx.parts(panels, LEAST_BLOCKS);
     let block = cx.smaller(fitting, fair);
@@ -135,6 +136,8 @@ struct Shared<'p> {
     rows: Value,
     /// The most rows of a tile.
     height: usize,
+    /// For each weight the address of the first panel of an item, 8 bytes each.
+    starts: Value,
     signature: SigRef,
 }
 
@@ -151,8 +154,17 @@ struct Weight {
     tiles: Value,
 }
 
-pub(super) fn emit(cx: &mut Cx<'_, '_>, product: &Product, tiles: &Tiles, begin: Value, end: Value) {
+pub(super) fn emit(
+    cx: &mut Cx<'_, '_>,
+    product: &Product,
+    tiles: &Tiles,
+    worker: Value,
+    begin: Value,
+    end: Value,
+) {
     let Some(shared) = prepare(cx, product, tiles) else { return };
+    let packings: Vec<Packing<'_>> =
+        product.cold.iter().flat_map(|cold| &cold.packs).map(|pack| Packing::new(cx, pack)).collect();
     cx.each(begin, end, |cx, item| {
         let down = cx.b.ins().urem(item, shared.cut.down);
         let rest = cx.b.ins().udiv(item, shared.cut.down);
@@ -178,6 +190,13 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, product: &Product, tiles: &Tiles, begin:
         program.bind(cx, GROUP, group);
         let rows = cx.b.ins().isub(last_row, first_row);
         let [zero, one] = [0, 1].map(|n| cx.int(n));
+        match &product.cold {
+            None => find_panels(cx, &shared, group, first_panel),
+            Some(cold) => {
+                let block = Block { group, first_panel, last_panel };
+                cx.when(rows, |cx| find_or_pack(cx, &shared, cold, &packings, worker, &block));
+            }
+        }
         let tiles = cx.parts(rows, shared.height as u64);
         let some = cx.b.ins().umax(tiles, one);
         let height = cx.parts_of(rows, some);
@@ -187,9 +206,8 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, product: &Product, tiles: &Tiles, begin:
             let left = cx.b.ins().isub(last_row, row);
             let m = cx.smaller(left, height);
             find_rows(cx, &shared, group, row, m);
-            let first_panel_of_group = cx.b.ins().imul(group, shared.cut.panels);
             cx.each(first_panel, last_panel, |cx, panel| {
-                let at = cx.add(first_panel_of_group, panel);
+                let at = cx.b.ins().isub(panel, first_panel);
                 call_tiles(cx, &shared, at, m);
                 finish_tile(cx, &shared, &program, Tile { row, m, panel });
             });
@@ -221,7 +239,65 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
     let signature = cx.b.func.dfg.ext_funcs[of_weights[0][0]].signature;
     let n = cx.size(&first.n);
     let columns = cx.plan.panels.columns as i64;
-    Some(Shared { product, program, weights, columns, n, cut: cut(cx, product), rows, height, signature })
+    let (_, starts) = cx.slot(8 * product.weights.len());
+    let cut = cut(cx, product);
+    Some(Shared { product, program, weights, columns, n, cut, rows, height, starts, signature })
+}
+
+/// What an item covers of its matrices.
+struct Block {
+    group: Value,
+    first_panel: Value,
+    last_panel: Value,
+}
+
+/// Writes where the panels of an item begin that are packed already: those of matrix `place`, from
+/// `first_panel` on.
+fn find_panels(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, place: Value, first_panel: Value) {
+    let before = cx.b.ins().imul(place, shared.cut.panels);
+    let at = cx.add(before, first_panel);
+    for (number, weight) in shared.weights.iter().enumerate() {
+        let far = cx.b.ins().imul(at, weight.panel);
+        let address = cx.add(weight.base, far);
+        cx.store(address, shared.starts, 8 * number as i32);
+    }
+}
+
+/// The same where the expert may be cold: its panels are packed into the worker's scratch.
+fn find_or_pack(
+    cx: &mut Cx<'_, '_>,
+    shared: &Shared<'_>,
+    cold: &Cold,
+    packings: &[Packing<'_>],
+    worker: Value,
+    block: &Block,
+) {
+    let &Block { group, first_panel, last_panel } = block;
+    let slots = cx.base(cold.slots);
+    let entry = cx.element(slots, group, 4);
+    let slot = cx.load(I32, entry, 0);
+    let slot = cx.b.ins().sextend(I64, slot);
+    let is_cold = cx.b.ins().icmp_imm_s(IntCC::SignedLessThan, slot, 0);
+    cx.either(
+        is_cold,
+        |cx| {
+            let mut out = cx.scratch(worker);
+            let read = cx.frame_field(abi::offset::READ);
+            let word = cx.element(read, worker, 64);
+            for (number, (weight, packing)) in shared.weights.iter().zip(packings).enumerate() {
+                cx.store(out, shared.starts, 8 * number as i32);
+                let after = cx.range(first_panel, last_panel, 1, &[out], |cx, panel, carried| {
+                    let bytes = packing.panel(cx, group, panel, carried[0]);
+                    let before = cx.load(I64, word, 0);
+                    let sum = cx.add(before, bytes);
+                    cx.store(sum, word, 0);
+                    vec![cx.add(carried[0], weight.panel)]
+                });
+                out = after[0];
+            }
+        },
+        |cx| find_panels(cx, shared, slot, first_panel),
+    );
 }
 
 fn prepare_weight(
@@ -276,11 +352,12 @@ fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value,
     });
 }
 
-/// The sums of `m` rows with panel number `panel` of every weight.
+/// The sums of `m` rows with the item's panel number `panel` of every weight.
 fn call_tiles(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, panel: Value, m: Value) {
-    for weight in &shared.weights {
+    for (number, weight) in shared.weights.iter().enumerate() {
         let far = cx.b.ins().imul(panel, weight.panel);
-        let address = cx.add(weight.base, far);
+        let start = cx.load(I64, shared.starts, 8 * number as i32);
+        let address = cx.add(start, far);
         cx.store(address, weight.args, offset_of!(TileArgs, panel) as i32);
         let entry = cx.element(weight.tiles, m, 8);
         let tile = cx.load(I64, entry, -8);

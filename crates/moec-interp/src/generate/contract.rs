@@ -109,7 +109,14 @@ fn dispatch(g: &mut Growth) -> Option<()> {
     let x = rows(g, plan, &[&tokens, &e, &k, &h]);
     let w = g.matrix(vec![e.clone(), f.clone(), h.clone()]);
     let range = g.products(x, w, g.largest(&h))?;
-    let z = g.push(Op::GroupedMatmul, &[plan, x.id, w.id], [("spec", "ab,cdb->ad".into())]);
+    let spec = ("spec", "ab,cdb->ad".into());
+    let z = if g.rng.once_in(2) {
+        g.push(Op::GroupedMatmul, &[plan, x.id, w.id], [spec])
+    } else {
+        let experts = 0..g.largest(&e) as i64;
+        let resident: Vec<i64> = experts.filter(|_| g.rng.once_in(2)).collect();
+        g.push(Op::PlacedMatmul, &[plan, x.id, w.id], [("resident", resident.into()), spec])
+    };
     let mut z = g.keep(z, range);
     if g.rng.once_in(2) {
         let bias = g.source(TensorType::new(DType::F32, [e.clone(), f.clone()]));

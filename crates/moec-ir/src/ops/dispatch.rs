@@ -130,6 +130,16 @@ pub(super) fn grouped_matmul(cx: &Infer<'_>) -> Result<Type, String> {
     Ok(TensorType::new(DType::F32, contract::shape_of(&spec.out, &sizes)).into())
 }
 
+pub(super) fn placed_matmul(cx: &Infer<'_>) -> Result<Type, String> {
+    let resident = cx.attrs.ints("resident");
+    let experts = cx.dims.value(&plan_operand(cx)?.experts);
+    let below = |&expert: &i64| u64::try_from(expert).is_ok_and(|e| experts.is_none_or(|n| e < n));
+    if !resident.is_sorted_by(|a, b| a < b) || !resident.iter().all(below) {
+        return Err(format!("resident = {resident:?}, expected numbers of experts, ascending"));
+    }
+    grouped_matmul(cx)
+}
+
 /// A multiply and an add for every row and every letter but the experts.
 pub(super) fn flops(work: &Work<'_>) -> f64 {
     let Ok(spec) = EinsumSpec::parse(work.attrs.str("spec")) else { return 0.0 };

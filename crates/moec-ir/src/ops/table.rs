@@ -238,6 +238,9 @@ op_table! {
     /// For each plan row, the contraction `spec` of operand 1 (plan rows first) with the row's
     /// expert in operand 2 (experts first): of plan, x, w.
     GroupedMatmul = "grouped_matmul" (3) [spec: Str] dispatch::grouped_matmul, dispatch::flops;
+    /// The same. Experts in `resident` are kept in memory; the others stay in the file that they come
+    /// from and are read by the calls that have rows for them.
+    PlacedMatmul = "placed_matmul" (3) [resident: Ints, spec: Str] dispatch::placed_matmul, dispatch::flops;
     /// `[tokens, ..]`: for each token the sum over its pairs in the plan, in ascending expert order,
     /// of the weight times the plan row: of plan, weights `[tokens, slots]`, plan rows.
     Combine = "combine" (3) [] dispatch::combine, dispatch::combine_flops;

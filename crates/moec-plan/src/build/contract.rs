@@ -5,7 +5,10 @@
 
 use moec_ir::{DType, Dim, DimExpr, EinsumSpec, Node, Number, Op, ValueId};
 
-use crate::{Groups, Kernel, Lhs, Map, Pack, PackedWeight, Phase, Place, PlanError, ReduceOp, RowIndex};
+use crate::{
+    Buffer, BufferId, Groups, Index, Kernel, Lhs, Map, Pack, PackedWeight, Phase, Place, PlanError, ReduceOp,
+    RowIndex,
+};
 
 use super::coord::Coord;
 use super::emit::Emitter;
@@ -21,8 +24,19 @@ pub(super) struct Contraction {
     pub weight: PackedWeight,
     /// What the axes of the result are.
     pub roles: Vec<Role>,
+    /// Where experts lie that are not packed beforehand.
+    pub cold: Option<ColdWeight>,
     /// The element type of the weight.
     dtype: DType,
+}
+
+/// The experts of one weight that stay in its file.
+#[derive(Debug, Clone)]
+pub(super) struct ColdWeight {
+    /// As in [`crate::Cold`].
+    pub slots: BufferId,
+    pub pack: Pack,
+    pub panel_bytes: Dim,
 }
 
 impl Contraction {
@@ -34,6 +48,7 @@ impl Contraction {
             && shape(&self.weight) == shape(&other.weight)
             && self.dtype == other.dtype
             && self.roles == other.roles
+            && self.cold.as_ref().map(|cold| cold.slots) == other.cold.as_ref().map(|cold| cold.slots)
     }
 }
 
@@ -51,6 +66,32 @@ pub(super) struct Copy {
 struct Operand {
     value: ValueId,
     letters: Vec<u8>,
+}
+
+/// A right operand by what its axes do: those of the view are groups, then columns, then depth.
+struct RightOperand {
+    view: View,
+    groups: Vec<Dim>,
+    n: Vec<Dim>,
+    k: Vec<Dim>,
+    count: Dim,
+    columns: Dim,
+    depth: Dim,
+    interleave: u64,
+}
+
+impl RightOperand {
+    /// Whether the elements of each group are those of one of `count` equal parts of a buffer of
+    /// `all` elements, in order.
+    fn is_cut_by_experts(&self, all: &Dim) -> bool {
+        let View { shape, strides, offset, .. } = &self.view;
+        let number = |dims: &[Dim]| dims.iter().map(Dim::as_const).collect::<Option<Vec<u64>>>();
+        let known = (number(shape), number(strides), number(offset), all.as_const());
+        let (Some(shape), Some(strides), Some(offset), Some(all)) = known else { return false };
+        let inner = shape.iter().zip(&strides).skip(1).map(|(size, stride)| size.saturating_sub(1) * stride);
+        let last = offset.iter().sum::<u64>() + inner.sum::<u64>();
+        self.groups.len() == 1 && strides[0] * shape[0] == all && last < strides[0]
+    }
 }
 
 /// Letters by what they do, each kind outermost first.
@@ -99,7 +140,8 @@ impl Planner<'_> {
         let sizes = |list: &[u8]| self.size_of(&left, list);
         let groups = Groups::Batch { count: sizes(&letters.groups)?, rows: sizes(&letters.rows)? };
         let roles = roles.collect();
-        self.hold(id, Held::Pending(Box::new(Contraction { groups, lhs, weight, roles, dtype })));
+        let product = Contraction { groups, lhs, weight, roles, cold: None, dtype };
+        self.hold(id, Held::Pending(Box::new(product)));
         Ok(())
     }
 
@@ -123,14 +165,25 @@ impl Planner<'_> {
             return self.sum_of_products_by_expert(id, &spec, &routing, left, right);
         }
         let row_type = self.row_type(&left, &right, &letters);
-        let (weight, dtype) = self.packed(id, &right, &letters, row_type)?;
+        let placed = match node.op {
+            Op::PlacedMatmul => self.placed(id, &right, &letters, row_type, node.attrs.ints("resident"))?,
+            _ => None,
+        };
+        let (weight, cold, dtype) = match placed {
+            Some((weight, cold, dtype)) => (weight, Some(cold), dtype),
+            None => {
+                let (weight, dtype) = self.packed(id, &right, &letters, row_type)?;
+                (weight, None, dtype)
+            }
+        };
         let lhs = match self.gathered_left(node.args[1], &routing, letters.sum.len(), row_type)? {
             Some(lhs) => lhs,
             None => self.left(self.phase(id), &left, [&[], row, &letters.sum], row_type)?,
         };
         let roles = spec.out.iter().map(|l| if row.contains(l) { Role::Row } else { Role::Column }).collect();
         let groups = Groups::Routed(routing);
-        self.hold(id, Held::Pending(Box::new(Contraction { groups, lhs, weight, roles, dtype })));
+        let product = Contraction { groups, lhs, weight, roles, cold, dtype };
+        self.hold(id, Held::Pending(Box::new(product)));
         Ok(())
     }
 
@@ -244,19 +297,8 @@ impl Planner<'_> {
             None => self.store(operand.value)?,
         };
         let dtype = self.buffers[view.buffer.0 as usize].dtype;
-        let axis = |l: &u8| operand.letters.iter().position(|o| o == l);
-        let parts = [&letters.groups, &letters.columns, &letters.sum];
-        let axes: Vec<usize> = parts.iter().flat_map(|part| part.iter().filter_map(axis)).collect();
-        let mut view = view.permuted(&axes);
-        let [groups, mut n, mut k] = parts.map(|part| self.sizes(operand, part));
-        let [count, columns, depth] = [&groups, &n, &k].map(Dim::product);
-        let (count, columns, depth) = (count?, columns?, depth?);
-        let interleave = if row == DType::Bf16 { 2 } else { 1 };
-        if let Some(depth) = k.last_mut().filter(|_| interleave > 1) {
-            view = view.side_by_side(groups.len() + n.len(), interleave)?;
-            n.push(Dim::constant(interleave));
-            *depth = view.shape[view.shape.len() - 1].clone();
-        }
+        let RightOperand { view, groups, n, k, count, columns, depth, interleave } =
+            self.right_operand(view, operand, letters, row)?;
         let source = view.load(&Coord::axes(view.shape.len()))?;
         let phase = self.phase(operand.value);
         // Where panels end with groups, groups of columns and columns of groups have the same bytes.
@@ -272,10 +314,92 @@ impl Planner<'_> {
         let elements = self.panel_elements(&count, &columns, &depth)?;
         let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, elements, Place::Kept);
         let out = PackedWeight { buffer, groups: count, n: columns, k: depth, interleave };
-        let pack = Pack { groups, n, k, source, out: out.clone() };
+        let pack = Pack { groups, n, k, source, parts: None, out: out.clone() };
         self.packs.push((phase, pack.clone()));
         self.step(phase, id, Kernel::Pack(pack));
         Ok((out, dtype))
+    }
+
+    /// A right operand, stored as `view`, by what its axes do.
+    fn right_operand(
+        &self,
+        view: View,
+        operand: &Operand,
+        letters: &Letters,
+        row: DType,
+    ) -> Result<RightOperand, PlanError> {
+        let axis = |l: &u8| operand.letters.iter().position(|o| o == l);
+        let parts = [&letters.groups, &letters.columns, &letters.sum];
+        let axes: Vec<usize> = parts.iter().flat_map(|part| part.iter().filter_map(axis)).collect();
+        let mut view = view.permuted(&axes);
+        let [groups, mut n, mut k] = parts.map(|part| self.sizes(operand, part));
+        let [count, columns, depth] = [&groups, &n, &k].map(Dim::product);
+        let (count, columns, depth) = (count?, columns?, depth?);
+        let interleave = if row == DType::Bf16 { 2 } else { 1 };
+        if let Some(depth) = k.last_mut().filter(|_| interleave > 1) {
+            view = view.side_by_side(groups.len() + n.len(), interleave)?;
+            n.push(Dim::constant(interleave));
+            *depth = view.shape[view.shape.len() - 1].clone();
+        }
+        Ok(RightOperand { view, groups, n, k, count, columns, depth, interleave })
+    }
+
+    /// The panels of the `resident` experts of a weight as it lies in its files, and how those of the
+    /// others are packed when they are needed. None if experts are not slices of a weight along its
+    /// axis 0: then all are packed beforehand.
+    fn placed(
+        &mut self,
+        id: ValueId,
+        operand: &Operand,
+        letters: &Letters,
+        row: DType,
+        resident: &[i64],
+    ) -> Result<Option<(PackedWeight, ColdWeight, DType)>, PlanError> {
+        let Some(view) = self.unwidened(operand.value)? else { return Ok(None) };
+        let Buffer { name, dtype, elements, place } = self.buffers[view.buffer.0 as usize].clone();
+        let Place::Weight(weight) = place else { return Ok(None) };
+        let right = self.right_operand(view, operand, letters, row)?;
+        let DimExpr::Dim(all) = &elements else { return Ok(None) };
+        let (Some(experts), true) = (right.count.as_const(), right.is_cut_by_experts(all)) else {
+            return Ok(None);
+        };
+        let place = Place::Mapped { weight, parts: experts };
+        let known = self.buffers.iter().position(|buffer| buffer.place == place);
+        let mapped = match known {
+            Some(at) => BufferId(at as u32),
+            None => self.buffer(format!("{name}_mapped"), dtype, elements, place),
+        };
+        let mut slots = vec![-1; experts as usize];
+        for (slot, &expert) in resident.iter().enumerate() {
+            slots[expert as usize] = slot as i64;
+        }
+        let (slots, parts) = (self.numbers("slots", &slots), self.numbers("resident", resident));
+        let RightOperand { view, groups, n, k, columns, depth, interleave, .. } = right;
+        let mut source = view.load(&Coord::axes(view.shape.len()))?;
+        source.buffer = mapped;
+        source.terms.retain(|(index, _)| *index != Index::Axis(0));
+        let count = Dim::constant(resident.len() as u64);
+        let panels = self.panel_elements(&count, &columns, &depth)?;
+        let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, panels, Place::Kept);
+        let panel_bytes = Dim::product([&depth, &Dim::constant(self.panels.columns * dtype.bytes() as u64)])?;
+        let out = PackedWeight { buffer, groups: count.clone(), n: columns, k: depth, interleave };
+        let pack = Pack { groups, n, k, source, parts: None, out: out.clone() };
+        let hot = Pack { groups: vec![count], parts: Some(parts), ..pack.clone() };
+        self.step(Phase::Load, id, Kernel::Pack(hot));
+        Ok(Some((out, ColdWeight { slots, pack, panel_bytes }, dtype)))
+    }
+
+    /// A buffer of constant indices, one for all who want the same.
+    fn numbers(&mut self, name: &str, values: &[i64]) -> BufferId {
+        let place = Place::Literal(values.iter().map(|&value| Number::new(value as f64)).collect());
+        let known = |buffer: &Buffer| buffer.place == place && buffer.dtype == DType::I32;
+        match self.buffers.iter().position(known) {
+            Some(at) => BufferId(at as u32),
+            None => {
+                let elements = DimExpr::Dim(Dim::constant(values.len() as u64));
+                self.buffer(name.to_owned(), DType::I32, elements, place)
+            }
+        }
     }
 
     /// `groups * ceil(n / columns) * columns * k`.

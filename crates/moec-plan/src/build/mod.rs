@@ -275,7 +275,7 @@ impl<'m> Planner<'m> {
             Op::PlanFlatten => self.flatten(id, node)?,
             Op::Combine => self.combine(id, node)?,
             Op::Einsum if !survey::is_outer(node) => self.einsum(id, node)?,
-            Op::GroupedMatmul => self.grouped_matmul(id, node)?,
+            Op::GroupedMatmul | Op::PlacedMatmul => self.grouped_matmul(id, node)?,
             _ => self.lazy(id, node)?,
         }
         Ok(())

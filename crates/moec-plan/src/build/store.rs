@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use moec_ir::{Type, ValueId};
+use moec_ir::{Dim, Type, ValueId};
 
-use crate::{Groups, Kernel, Map, Phase, PlanError, Product, Store};
+use crate::{Cold, Groups, Kernel, Map, Phase, PlanError, Product, Store};
 
 use super::contract::Contraction;
 use super::coord::Coord;
@@ -176,8 +176,9 @@ impl Planner<'_> {
         let Some(axes) = axes else { return Ok(None) };
         let Some((scalars, value)) = axes.carry(&scalars, result)? else { return Ok(None) };
         let Some((view, out)) = self.place_product(root, &axes, target)? else { return Ok(None) };
+        let cold = cold(&contractions)?;
         let weights = contractions.into_iter().map(|c| c.weight).collect();
-        let kernel = Product { groups: first.groups, lhs: first.lhs, weights, scalars, value, out };
+        let kernel = Product { groups: first.groups, lhs: first.lhs, weights, cold, scalars, value, out };
         self.step(self.phase(root), root, Kernel::Product(kernel));
         for &product in products {
             self.hold(product, Held::Spent);
@@ -212,4 +213,14 @@ impl Planner<'_> {
         let view = view.permuted(&back);
         Ok(axes.store(&view)?.map(|store| (view, store)))
     }
+}
+
+/// The cold experts of products that share a kernel, which are the same for all.
+fn cold(products: &[Contraction]) -> Result<Option<Cold>, PlanError> {
+    let colds: Vec<_> = products.iter().filter_map(|product| product.cold.as_ref()).collect();
+    let Some(first) = colds.first() else { return Ok(None) };
+    // All have one element type and depth.
+    let panel_bytes = first.panel_bytes.times(&Dim::constant(colds.len() as u64))?;
+    let packs = colds.iter().map(|cold| cold.pack.clone()).collect();
+    Ok(Some(Cold { slots: first.slots, packs, panel_bytes }))
 }

@@ -140,7 +140,9 @@ impl Survey {
             let one = places.next().flatten();
             let several = self.output[at] || one.is_none() || places.any(|other| other != one);
             let gathered_by_products = node.op == Op::TakeRows
-                && self.users[at].iter().all(|user| module.node(*user).op == Op::GroupedMatmul);
+                && self.users[at]
+                    .iter()
+                    .all(|user| matches!(module.node(*user).op, Op::GroupedMatmul | Op::PlacedMatmul));
             if several && self.cost[at] > CHEAP && !gathered_by_products {
                 self.keep[at] = true;
             }

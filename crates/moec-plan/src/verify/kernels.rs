@@ -61,6 +61,12 @@ impl Checker<'_> {
                 one_of(self.plan.buffer(k.index.buffer).dtype, &[DType::I32])
             }
             Kernel::Pack(k) => {
+                if let Some(parts) = k.parts {
+                    one_of(self.plan.buffer(parts).dtype, &[DType::I32])?;
+                }
+                if k.parts.is_some() && !self.is_mapped(k.source.buffer) {
+                    return Err("parts of a weight that is not mapped".into());
+                }
                 self.load(&k.source, k.groups.len() + k.n.len() + k.k.len(), None)?;
                 let dtype = self.plan.buffer(k.source.buffer).dtype;
                 one_of(dtype, &[DType::F32, DType::Bf16, DType::F16])?;
@@ -88,7 +94,22 @@ impl Checker<'_> {
                 return Err(format!("rows of {row}, elements by {}", weight.interleave));
             }
         }
+        if let Some(cold) = &k.cold {
+            one_of(self.plan.buffer(cold.slots).dtype, &[DType::I32])?;
+            let outs = cold.packs.iter().map(|pack| &pack.out);
+            if !outs.eq(&k.weights) || cold.packs.iter().any(|pack| !self.is_mapped(pack.source.buffer)) {
+                return Err("cold experts without a packing of each weight".into());
+            }
+            for pack in &cold.packs {
+                self.load(&pack.source, pack.groups.len() + pack.n.len() + pack.k.len(), None)?;
+                one_of(self.plan.buffer(pack.source.buffer).dtype, &[self.plan.buffer(first.buffer).dtype])?;
+            }
+        }
         self.stored(&k.out, 3, self.dtype(&k.scalars, k.value)?)
+    }
+
+    fn is_mapped(&self, buffer: crate::BufferId) -> bool {
+        matches!(self.plan.buffer(buffer).place, crate::Place::Mapped { .. })
     }
 
     fn stored(&self, out: &Store, axes: usize, dtype: DType) -> Checked {

@@ -16,7 +16,8 @@
 //! 9. what is stored has the element type of the buffer;
 //! 10. the left operand of a product is `f32`, and its weights have one shape and one element type;
 //! 11. where there are several programs, one symbol selects among them, each keeps the above by itself
-//!     with what the load phase left, and they stand in ascending order.
+//!     with what the load phase left, and they stand in ascending order;
+//! 12. only packing reads a mapped weight, and a product with cold experts packs each of its weights.
 //!
 //! That accesses stay inside buffers follows from how views are made and is tested, not checked here.
 
@@ -36,7 +37,7 @@ pub fn verify(plan: &Plan) -> Result<(), PlanError> {
     distinct("step", plan.load.iter().chain(&plan.run).map(|step| step.name.as_str()))?;
     let mut checker = Checker { plan, written: BTreeSet::new(), grouped: BTreeSet::new() };
     for (at, buffer) in plan.buffers.iter().enumerate() {
-        if matches!(buffer.place, Place::Input(_) | Place::Weight(_) | Place::Literal(_)) {
+        if !matches!(buffer.place, Place::Output(_) | Place::Kept | Place::Scratch { .. }) {
             checker.written.insert(BufferId(at as u32));
         }
     }
@@ -137,7 +138,7 @@ impl Checker<'_> {
         let buffer = self.plan.buffer(id);
         let alive = match &buffer.place {
             Place::Input(_) | Place::Output(_) => phase == Phase::Run,
-            Place::Weight(_) | Place::Literal(_) | Place::Kept => true,
+            Place::Weight(_) | Place::Mapped { .. } | Place::Literal(_) | Place::Kept => true,
             Place::Scratch { phase: of, first, last } => *of == phase && (*first..=*last).contains(&at),
         };
         if alive { Ok(()) } else { Err(format!("{} does not live here", buffer.name)) }
@@ -147,7 +148,7 @@ impl Checker<'_> {
     fn owned(&self, phase: Phase, id: BufferId) -> Checked {
         let buffer = self.plan.buffer(id);
         let owned = match &buffer.place {
-            Place::Input(_) | Place::Weight(_) | Place::Literal(_) => false,
+            Place::Input(_) | Place::Weight(_) | Place::Mapped { .. } | Place::Literal(_) => false,
             Place::Output(_) => phase == Phase::Run,
             Place::Kept => phase == Phase::Load,
             Place::Scratch { phase: of, .. } => *of == phase,

@@ -36,6 +36,9 @@ impl Checker<'_> {
         }
         match scalar {
             Scalar::Load(load) => {
+                if matches!(self.plan.buffer(load.buffer).place, crate::Place::Mapped { .. }) {
+                    return Err("an element of a mapped weight is loaded".into());
+                }
                 self.load(load, axes, Some(scalars))?;
                 Ok(self.plan.buffer(load.buffer).dtype)
             }

@@ -12,6 +12,8 @@ pub(super) struct Frames {
     dims: Vec<u64>,
     scratch: *mut u8,
     scratch_stride: u64,
+    /// As in [`Frame::read`]: 8 words for each worker.
+    read: Vec<u64>,
 }
 
 // SAFETY: the pointers lead to memory that the owner of the frames owns or borrows for the length
@@ -36,6 +38,7 @@ impl Frames {
             dims: vec![0; plan.dims.decls().len()],
             scratch: nowhere(),
             scratch_stride: 0,
+            read: Vec::new(),
         }
     }
 
@@ -52,14 +55,21 @@ impl Frames {
         (self.scratch, self.scratch_stride) = (scratch, stride);
     }
 
+    /// Bytes that the last call read from mapped weights.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.iter().sum()
+    }
+
     /// Calls an entry point; returns its status.
     ///
     /// # Safety
     /// The entry point belongs to the plan of these frames, and every buffer that its phase touches
     /// points to memory of the plan's size for the bound dims, as does the scratch memory for every
     /// thread of the pool.
-    pub(super) unsafe fn call(&self, entry: Entry, pool: &Pool) -> u64 {
+    pub(super) unsafe fn call(&mut self, entry: Entry, pool: &Pool) -> u64 {
         let mut fault = 0;
+        self.read.resize(8 * pool.threads(), 0);
+        self.read.fill(0);
         let frame = Frame {
             buffers: self.buffers.as_ptr(),
             dims: self.dims.as_ptr(),
@@ -68,6 +78,7 @@ impl Frames {
             workers: pool.threads() as u64,
             parallel: run_kernel,
             host: pool.as_host(),
+            read: self.read.as_mut_ptr(),
             fault: &raw mut fault,
         };
         // SAFETY: by this function's contract; the frame outlives the call.

@@ -12,7 +12,7 @@ use super::frame::Frames;
 use super::{RunError, nonnull};
 use crate::buffer::{Buffer, BufferError};
 use crate::threads::Pool;
-use crate::weights::WeightError;
+use crate::weights::{FileBytes, WeightError};
 
 /// Weights that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +43,9 @@ pub enum LoadError {
 pub enum WeightBytes<'a> {
     /// One tensor.
     Whole(&'a [u8]),
-    /// The tensors of a stack, in order.
-    Parts(Vec<&'a [u8]>),
+    /// One tensor of a file, or those of a stack in order. A weight that stays mapped is never
+    /// copied if it comes like this; given in another way, it lies in memory.
+    Parts(Vec<FileBytes>),
     /// Elements made for the occasion.
     Made(Buffer),
 }
@@ -60,6 +61,8 @@ pub struct Loaded {
     program: Arc<dyn Program>,
     /// By number of the plan's buffer.
     kept: Vec<(usize, Buffer)>,
+    /// What the addresses of mapped weights lead to.
+    mapped: Vec<Mapped>,
 }
 
 // SAFETY: buffers are plain memory that nothing writes any more.
@@ -79,12 +82,18 @@ impl Loaded {
         // Weights are copied one by one out of their files, so that pages of the files need not
         // stay.
         let mut passing: Vec<(usize, Buffer)> = Vec::new();
+        let mut mapped = Vec::new();
         for (at, buffer) in plan.buffers.iter().enumerate() {
             let memory = match &buffer.place {
-                Place::Weight(n) => weight(plan, *n, source)?,
+                Place::Weight(n) if reads_weight(plan, at) => weight(plan, *n, source)?,
+                Place::Mapped { weight, parts } => {
+                    let (addresses, parts) = map_weight(plan, *weight, *parts, source)?;
+                    mapped.extend(parts);
+                    addresses
+                }
                 Place::Literal(values) => literal(plan, at, values, &sizes)?,
                 Place::Kept => Buffer::zeroed(buffer_bytes(plan, at, &sizes)?)?,
-                Place::Input(_) | Place::Output(_) | Place::Scratch { .. } => continue,
+                _ => continue,
             };
             let at_run =
                 !matches!(buffer.place, Place::Weight(_)) || plan.reads(Phase::Run, BufferId(at as u32));
@@ -108,7 +117,7 @@ impl Loaded {
         if let Some(step) = plan.load.get((status as usize).wrapping_sub(1)) {
             return Err(LoadError::Fault { step: step.name.clone() });
         }
-        Ok(Loaded { program, kept })
+        Ok(Loaded { program, kept, mapped })
     }
 
     /// The program.
@@ -116,7 +125,12 @@ impl Loaded {
         &self.program
     }
 
-    /// Bytes of memory that weights take.
+    /// Bytes of weights that stay in their files, or where their source put them.
+    pub fn mapped_bytes(&self) -> usize {
+        self.mapped.iter().map(|part| part.bytes().len()).sum()
+    }
+
+    /// Bytes of memory that weights take, without those that stay mapped.
     pub fn bytes(&self) -> usize {
         self.kept.iter().map(|(_, buffer)| buffer.len()).sum()
     }
@@ -142,10 +156,19 @@ fn from_run(error: RunError) -> LoadError {
 fn weight(plan: &Plan, n: usize, source: &mut dyn WeightSource) -> Result<Buffer, LoadError> {
     let (name, ty, from) = &plan.weights[n];
     let fail = |source: WeightError| LoadError::Weight { name: name.clone(), source };
-    let parts = match source.weight(name, from, ty).map_err(fail)? {
+    Ok(in_memory(source.weight(name, from, ty).map_err(fail)?)?)
+}
+
+/// All elements of a weight in one buffer.
+fn in_memory(weight: WeightBytes<'_>) -> Result<Buffer, BufferError> {
+    let files;
+    let parts: Vec<&[u8]> = match weight {
         WeightBytes::Made(buffer) => return Ok(buffer),
         WeightBytes::Whole(bytes) => vec![bytes],
-        WeightBytes::Parts(parts) => parts,
+        WeightBytes::Parts(parts) => {
+            files = parts;
+            files.iter().map(|part| &**part).collect()
+        }
     };
     let total = parts.iter().map(|part| part.len()).sum::<usize>();
     let mut buffer = Buffer::zeroed(total.max(1) as u64)?;
@@ -156,6 +179,56 @@ fn weight(plan: &Plan, n: usize, source: &mut dyn WeightSource) -> Result<Buffer
         rest = tail;
     }
     Ok(buffer)
+}
+
+/// A weight that stays where it is.
+enum Mapped {
+    File(FileBytes),
+    Memory(Buffer),
+}
+
+impl Mapped {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Mapped::File(bytes) => bytes,
+            Mapped::Memory(buffer) => buffer.as_slice(),
+        }
+    }
+}
+
+/// Whether any step reads the buffer of a weight.
+fn reads_weight(plan: &Plan, at: usize) -> bool {
+    [Phase::Load, Phase::Run].into_iter().any(|phase| plan.reads(phase, BufferId(at as u32)))
+}
+
+/// The addresses of the `count` parts of weight number `n`, and what holds them.
+fn map_weight(
+    plan: &Plan,
+    n: usize,
+    count: u64,
+    source: &mut dyn WeightSource,
+) -> Result<(Buffer, Vec<Mapped>), LoadError> {
+    let (name, ty, from) = &plan.weights[n];
+    let fail = |source: WeightError| LoadError::Weight { name: name.clone(), source };
+    let given = source.weight(name, from, ty).map_err(fail)?;
+    let parts = match given {
+        WeightBytes::Parts(parts) if parts.len() == 1 || parts.len() as u64 == count => {
+            parts.into_iter().map(Mapped::File).collect()
+        }
+        // Several axes are stacked, or the bytes are only lent.
+        other => vec![Mapped::Memory(in_memory(other)?)],
+    };
+    let mut addresses = Buffer::zeroed(count.max(1) * 8)?;
+    let slices = parts.iter().flat_map(|part| {
+        let bytes = part.bytes();
+        let pieces = count as usize / parts.len();
+        let size = bytes.len() / pieces.max(1);
+        (0..pieces).map(move |piece| bytes.as_ptr().wrapping_add(piece * size))
+    });
+    for (to, address) in addresses.as_mut_slice::<u8>().chunks_exact_mut(8).zip(slices) {
+        to.copy_from_slice(&(address.expose_provenance() as u64).to_ne_bytes());
+    }
+    Ok((addresses, parts))
 }
 
 fn literal(plan: &Plan, at: usize, values: &[Number], sizes: &Sizes) -> Result<Buffer, LoadError> {

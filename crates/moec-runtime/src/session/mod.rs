@@ -159,6 +159,12 @@ impl Session {
         }
     }
 
+    /// Bytes of weights that the last call read from where they are mapped. Each byte that a kernel
+    /// copies counts, whether or not the system had it in memory.
+    pub fn mapped_bytes_read(&self) -> u64 {
+        self.frames.bytes_read()
+    }
+
     /// The value of every symbol in the last call.
     pub fn sizes(&self) -> Option<&Sizes> {
         self.bound.as_ref().map(|bound| &bound.sizes)

@@ -64,7 +64,7 @@ impl WeightSource for Weights<'_> {
             let tensors = self.files.get_stack(from, counts, ty.dtype, rest)?;
             self.origins.insert(name.to_owned(), Origin::Given);
             (self.watch)(name, tensors.iter().map(|t| t.bytes.len() as u64).sum());
-            return Ok(WeightBytes::Parts(tensors.iter().map(|t| t.bytes).collect()));
+            return Ok(WeightBytes::Parts(tensors.into_iter().map(|t| t.shared).collect()));
         }
         self.origins.insert(name.to_owned(), Origin::Seeded);
         let memory = random(self.pool, self.seed, name, ty.dtype, &shape)

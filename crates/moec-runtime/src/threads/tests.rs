@@ -121,6 +121,7 @@ fn generated_code_calls_through_a_function_pointer() {
         workers: pool.threads() as u64,
         parallel: run_kernel,
         host: pool.as_host(),
+        read: std::ptr::null_mut(),
         fault: std::ptr::null_mut(),
     };
     // SAFETY: the pool, the frame and the squares outlive the call, and `square` may run on any

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use moec_ir::DType;
@@ -21,9 +22,25 @@ compile_error!("weight files are little-endian and are used as they lie in memor
 #[derive(Debug)]
 pub(super) struct WeightFile {
     pub(super) path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     /// By name.
     pub(super) entries: Vec<Entry>,
+}
+
+/// Bytes of a mapped file, which stays mapped as long as they are held.
+#[derive(Debug, Clone)]
+pub struct FileBytes {
+    map: Arc<Mmap>,
+    start: usize,
+    end: usize,
+}
+
+impl std::ops::Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.get(self.start..self.end).unwrap_or_default()
+    }
 }
 
 /// Where a tensor lies.
@@ -65,7 +82,7 @@ impl WeightFile {
             })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(WeightFile { path: path.to_path_buf(), map, entries })
+        Ok(WeightFile { path: path.to_path_buf(), map: Arc::new(map), entries })
     }
 
     /// The tensor of an entry of this file.
@@ -76,7 +93,8 @@ impl WeightFile {
             found: found.clone(),
         })?;
         let bytes = self.map.get(entry.start..entry.end).unwrap_or_default();
-        Ok(Tensor { name: &entry.name, dtype: *dtype, shape: &entry.shape, bytes, file: &self.path })
+        let shared = FileBytes { map: Arc::clone(&self.map), start: entry.start, end: entry.end };
+        Ok(Tensor { name: &entry.name, dtype: *dtype, shape: &entry.shape, bytes, shared, file: &self.path })
     }
 }
 

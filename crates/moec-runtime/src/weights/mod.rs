@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use moec_ir::DType;
 
 pub use error::{Missing, WeightError};
+pub use file::FileBytes;
 use file::{Entry, WeightFile};
 pub use pattern::{PatternError, StackPattern};
 pub use write::{NamedTensor, write_safetensors};
@@ -30,7 +31,7 @@ pub struct WeightFiles {
 }
 
 /// One tensor of a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Tensor<'a> {
     /// Its name.
     pub name: &'a str,
@@ -40,6 +41,8 @@ pub struct Tensor<'a> {
     pub shape: &'a [u64],
     /// Elements, row-major, little-endian; aligned to nothing.
     pub bytes: &'a [u8],
+    /// The same elements for whoever needs them longer.
+    pub shared: FileBytes,
     /// The file it lies in.
     pub file: &'a Path,
 }

@@ -191,7 +191,7 @@ fn oracle_weights(module: &Module, folder: &Folder, pool: &Pool) -> BTreeMap<Str
         let shape: Vec<u64> = ty.shape.iter().map(|dim| dim.eval(&sizes).unwrap()).collect();
         let bytes = match source.weight(name, module.node(id).attrs.str("from"), ty).unwrap() {
             WeightBytes::Whole(bytes) => bytes.to_vec(),
-            WeightBytes::Parts(parts) => parts.concat(),
+            WeightBytes::Parts(parts) => parts.iter().flat_map(|part| part.iter().copied()).collect(),
             WeightBytes::Made(_) => panic!("no tensor of the folder is the weight {name}"),
         };
         weights.insert(name.to_owned(), to_oracle(ty.dtype, &shape, &bytes));

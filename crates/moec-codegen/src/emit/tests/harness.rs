@@ -130,7 +130,7 @@ impl Builder {
         let scratch_bytes = self.plan.worker_scratch(&self.sizes).unwrap();
         let mut scratch = Guarded::<u64>::new(2 * scratch_bytes as usize / 8, edge);
         scratch.as_mut_slice().fill(u64::MAX);
-        let mut fault = 0;
+        let (mut fault, mut read) = (0, [0; 16]);
         let mut split = split;
         let frame = Frame {
             buffers: pointers.as_ptr(),
@@ -140,6 +140,7 @@ impl Builder {
             workers: 2,
             parallel,
             host: (&raw mut split).cast(),
+            read: read.as_mut_ptr(),
             fault: &raw mut fault,
         };
         let entry = program.entry(Phase::Run);

@@ -49,7 +49,7 @@ fn layouts_on(target: &Target, layout: Layout) {
                 let x = builder.buffer("x", dtype, &shape);
                 let out = panels(&mut builder, dtype, &g, &n, &k);
                 let source = layout(x, &shape);
-                let kernel = Pack { groups: vec![g], n: vec![n], k: vec![k], source, out };
+                let kernel = Pack { groups: vec![g], n: vec![n], k: vec![k], source, parts: None, out };
                 builder.step("pack", Kernel::Pack(kernel));
                 builder.check();
             }
@@ -73,7 +73,14 @@ fn side_by_side() {
             source.terms.retain(|(index, _)| *index != Index::Axis(2));
             source.terms.push((Index::Axis(3), stride.times(&number(2)).unwrap()));
             source.terms.push((Index::Axis(2), stride));
-            let kernel = Pack { groups: vec![g], n: vec![n, number(2)], k: vec![number(half)], source, out };
+            let kernel = Pack {
+                groups: vec![g],
+                n: vec![n, number(2)],
+                k: vec![number(half)],
+                source,
+                parts: None,
+                out,
+            };
             builder.step("pack", Kernel::Pack(kernel));
             builder.check();
         }
@@ -91,8 +98,14 @@ fn merged_axes() {
         let x = builder.buffer("x", DType::F32, &memory);
         let out = panels(&mut builder, DType::F32, &dims[0], &n, &k);
         let source = at(x, &memory, &[2, 1, 3, 0, 4]);
-        let kernel =
-            Pack { groups: dims[..1].to_vec(), n: dims[1..3].to_vec(), k: dims[3..].to_vec(), source, out };
+        let kernel = Pack {
+            groups: dims[..1].to_vec(),
+            n: dims[1..3].to_vec(),
+            k: dims[3..].to_vec(),
+            source,
+            parts: None,
+            out,
+        };
         builder.step("pack", Kernel::Pack(kernel));
         builder.check();
     }

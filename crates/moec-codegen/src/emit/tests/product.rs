@@ -35,7 +35,7 @@ fn batch_of(target: &Target, row: DType, dtype: DType, [groups, rows, n, k]: [u6
     let strides = vec![n.clone(), number(1), m.times(&n).unwrap()];
     let out = Store { buffer: out, offset: Vec::new(), strides };
     let groups = Groups::Batch { count: g, rows: m };
-    let kernel = Product { groups, lhs, weights: vec![weight], scalars: e.scalars, value, out };
+    let kernel = Product { groups, lhs, weights: vec![weight], cold: None, scalars: e.scalars, value, out };
     builder.step("product", Kernel::Product(kernel));
     builder
 }
@@ -170,7 +170,8 @@ fn routed(target: &Target, dtype: DType, layer: Layer, choice: Choice) -> (Build
     let lhs =
         Lhs { buffer: lhs, offset: Vec::new(), group_stride: number(0), row_stride: k, row: RowIndex::Token };
     let out = Store { buffer: out, offset: Vec::new(), strides: vec![n, number(1), number(0)] };
-    let kernel = Product { groups: Groups::Routed(routing), lhs, weights, scalars: e.scalars, value, out };
+    let kernel =
+        Product { groups: Groups::Routed(routing), lhs, weights, cold: None, scalars: e.scalars, value, out };
     builder.step("experts", Kernel::Product(kernel));
     let mut contents = builder.contents(6);
     contents[0] = choose(layer.tokens, layer.slots, layer.experts, choice);

@@ -53,7 +53,7 @@ fn every_kernel(target: &Target, ops: &[Op]) -> Builder {
     builder.step("scatter", Kernel::ScatterAdd(kernel));
     let out = panels(&mut builder, DType::F32, &number(1), &t, &h);
     let source = at(x, &shape, &[0, 1]);
-    let kernel = Pack { groups: Vec::new(), n: vec![t], k: vec![h], source, out };
+    let kernel = Pack { groups: Vec::new(), n: vec![t], k: vec![h], source, parts: None, out };
     builder.step("pack", Kernel::Pack(kernel));
     builder
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use moec_interp::{Value, eval_node};
 use moec_ir::{Attr, Attrs, Dim, Op};
 use moec_plan::{
-    Group, Groups, Index, Kernel, Load, Map, Pack, PackedWeight, Product, Reduce, ReduceOp, RowIndex,
-    RowKind, RowOp, ScatterAdd, Seat,
+    Group, Groups, Index, Kernel, Load, Map, Pack, Place, Product, Reduce, ReduceOp, RowIndex, RowKind,
+    RowOp, ScatterAdd, Seat,
 };
 
 use super::scalars::tensor;
@@ -212,14 +212,26 @@ impl Machine<'_> {
         }
         let axes = [pack.groups.as_slice(), &pack.n, &pack.k].concat();
         for (at, point) in self.points(&axes).into_iter().enumerate() {
-            let value = self.load(&pack.source, |index| match index {
-                Index::Axis(axis) => point[axis],
-                Index::Value(_) => panic!("a packing reads by axes"),
-            });
+            let value = self.source(pack, &point);
             let (group, column, depth) = (at as u64 / k / n, at as u64 / k % n, at as u64 % k);
             let panel = (group * panels + column / columns) * k;
             self.write(pack.out.buffer, (panel + depth) * columns + column % columns, value);
         }
+    }
+
+    /// What a packing reads at a point of its axes.
+    fn source(&self, pack: &Pack, point: &[u64]) -> f64 {
+        let mut source = pack.source.clone();
+        if let Place::Mapped { parts, .. } = self.plan.buffer(source.buffer).place {
+            let size = self.plan.buffer(source.buffer).elements.eval(&self.sizes).unwrap() / parts;
+            let part = pack.parts.map_or(point[0], |list| self.read(list, point[0]) as u64);
+            assert!(part < parts, "part {part} of {parts}");
+            source.offset.push(Dim::constant(part * size));
+        }
+        self.load(&source, |index| match index {
+            Index::Axis(axis) => point[axis],
+            Index::Value(_) => panic!("a packing reads by axes"),
+        })
     }
 
     fn product(&mut self, product: &Product) -> Result<(), Fault> {
@@ -240,7 +252,9 @@ impl Machine<'_> {
                 }
             }
             Groups::Routed(routing) => {
-                assert_eq!(self.size(&routing.experts), self.size(&weight.groups));
+                if product.cold.is_none() {
+                    assert_eq!(self.size(&routing.experts), self.size(&weight.groups));
+                }
                 let kept = self.read(routing.offsets, self.size(&routing.experts)) as u64;
                 for row in 0..kept {
                     let [expert, token, pair] = [routing.expert, routing.token, routing.pair]
@@ -254,8 +268,8 @@ impl Machine<'_> {
             }
         }
         let mut accumulators = Vec::new();
-        for weight in &product.weights {
-            accumulators.push(points.iter().map(|p| self.dot(product, weight, p, n, k)).collect());
+        for number in 0..product.weights.len() {
+            accumulators.push(points.iter().map(|p| self.dot(product, number, p, n, k)).collect());
         }
         let values = self.columns(&product.scalars, &points, &accumulators, &[product.value])?.remove(0);
         for (point, value) in points.iter().zip(values) {
@@ -264,7 +278,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn dot(&self, product: &Product, weight: &PackedWeight, point: &Point, n: u64, k: u64) -> f64 {
+    fn dot(&self, product: &Product, number: usize, point: &Point, n: u64, k: u64) -> f64 {
+        let weight = &product.weights[number];
         let &[row, column, group, token, _] = point.as_slice() else { panic!("five axes") };
         let lhs = &product.lhs;
         let row = match lhs.row {
@@ -275,6 +290,17 @@ impl Machine<'_> {
             + group * self.size(&lhs.group_stride)
             + row * self.size(&lhs.row_stride);
         let (columns, beside) = (self.plan.panels.columns, weight.interleave);
+        let slot = product.cold.as_ref().map_or(group as f64, |cold| self.read(cold.slots, group));
+        if let Some(cold) = product.cold.as_ref().filter(|_| slot < 0.0) {
+            let pack = &cold.packs[number];
+            let axes = self.points(&[pack.n.as_slice(), &pack.k].concat());
+            let of_column = |depth: u64| {
+                let (at, depth) = (column * beside + depth % beside, depth / beside);
+                self.source(pack, &[&[group], axes[(at * (k / beside) + depth) as usize].as_slice()].concat())
+            };
+            return (0..k).map(|depth| self.read(lhs.buffer, start + depth) * of_column(depth)).sum();
+        }
+        let group = slot as u64;
         let panel = (group * n.div_ceil(columns) + column / columns) * k;
         let mut sum = 0.0;
         for depth in 0..k {

@@ -37,7 +37,7 @@ pub(crate) fn evaluate(
         let count = buffer.elements.eval(&machine.sizes).unwrap() as usize;
         let data: Vec<Option<f64>> = match &buffer.place {
             Place::Input(at) => of(given, &plan.inputs[*at].0),
-            Place::Weight(at) => of(given, &plan.weights[*at].0),
+            Place::Weight(weight) | Place::Mapped { weight, .. } => of(given, &plan.weights[*weight].0),
             Place::Literal(values) => values.iter().map(|v| Some(round_to(buffer.dtype, v.get()))).collect(),
             Place::Output(_) | Place::Kept | Place::Scratch { .. } => vec![None; count],
         };
