@@ -69,9 +69,29 @@ pub(crate) struct OptimiseArgs {
     /// How often experts are chosen, as `moec run --profile-out` writes it; costs depend on it
     #[arg(long, value_name = "P.json")]
     pub(crate) profile: Option<PathBuf>,
+
+    /// A profile of other text, by which the hot experts of `--profile` are judged
+    #[arg(long, value_name = "P.json", requires = "profile")]
+    pub(crate) holdout: Option<PathBuf>,
+
+    /// Memory for weights, in bytes or as 512K, 40M, 2G: experts beyond it stay in their files, all or
+    /// all but the hot ones
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory_budget: Option<u64>,
 }
 
 /// Reads `NAME=VALUE`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1),
+    };
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    count.ok_or_else(|| "expected a number of bytes, such as `500000`, `512K`, `40M` or `2G`".to_owned())
+}
+
 pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
@@ -95,6 +115,8 @@ pub(crate) fn options(
         options.target = targets::resolve(&args.target, terminal)?;
         options.optimise = !args.no_optimise;
         options.profile = args.profile.as_deref().map(read_profile).transpose()?;
+        options.holdout = args.holdout.as_deref().map(read_profile).transpose()?;
+        options.memory_budget = args.memory_budget;
     }
     Ok(options)
 }

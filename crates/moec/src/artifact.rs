@@ -12,7 +12,7 @@ use moec_runtime::threads::Pool;
 
 use crate::profile::{self, Tally};
 use crate::validate::Validation;
-use crate::{Checked, HostTensor, Profile, ProfileError};
+use crate::{Checked, HostTensor, Placement, Profile, ProfileError};
 
 /// A program compiled for this machine, with every stage it went through. Shared by any number of
 /// sessions and threads.
@@ -25,6 +25,7 @@ pub struct Artifact {
     pub(crate) report: Report,
     pub(crate) validation: Validation,
     pub(crate) tallies: Vec<Tally>,
+    pub(crate) placement: Option<Placement>,
     pub(crate) program: Arc<Compiled>,
 }
 
@@ -59,6 +60,11 @@ impl Artifact {
     /// What translation validation found.
     pub fn validation(&self) -> &Validation {
         &self.validation
+    }
+
+    /// Which experts stay in their files, if a budget of memory asks for it.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.placement.as_ref()
     }
 
     /// The outputs behind those of the source that count what routing does, as asked for by

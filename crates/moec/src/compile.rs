@@ -10,7 +10,7 @@ use moec_lower::LoweredModel;
 use moec_opt::{Numerics, Target};
 
 use crate::artifact::Artifact;
-use crate::profile::{Profile, Record, record};
+use crate::profile::{Evidence, Placement, Profile, Record, place, record};
 use crate::validate::{Validation, validate};
 use crate::{CompileError, Stage};
 
@@ -34,6 +34,11 @@ pub struct Options {
     pub target: Target,
     /// How often experts are chosen, which costs depend on. None: all equally often.
     pub profile: Option<Profile>,
+    /// Profiles from other text than `profile`, by which its hot experts are judged.
+    pub holdout: Option<Profile>,
+    /// Bytes of memory that weights may take. Where all do not fit, experts stay in their files, all
+    /// or all but the hot ones. None: all weights are loaded.
+    pub memory_budget: Option<u64>,
     /// What the program counts when it runs.
     pub record: Record,
     /// Whether to report what was considered and not chosen, which takes time.
@@ -52,6 +57,8 @@ impl Default for Options {
             batch: Numerics::Bit,
             target: Target::default(),
             profile: None,
+            holdout: None,
+            memory_budget: None,
             record: Record::Nothing,
             alternatives: false,
             optimise: true,
@@ -131,7 +138,9 @@ const TABLE: [u64; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 
 pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
     let defaults = moec_opt::Options::default();
-    let several = options.tokens.is_none() && options.record == Record::Nothing;
+    // What is counted and what stays in memory is the same for all numbers of tokens.
+    let one = options.record != Record::Nothing || options.memory_budget.is_some();
+    let several = options.tokens.is_none() && !one;
     moec_opt::Options {
         numerics: options.numerics,
         tokens: options.tokens.unwrap_or(defaults.tokens),
@@ -192,10 +201,25 @@ pub(crate) fn numbers(module: &Module, stage: Stage) -> Result<Module, CompileEr
 }
 
 impl Optimised {
-    /// The programs with numbers for all sizes that are known now.
-    pub(crate) fn numbers(&self) -> Result<Vec<(u64, Module)>, CompileError> {
+    /// The programs with numbers for all sizes that are known now, placed in the memory that there is.
+    pub(crate) fn placed(
+        &self,
+        options: &Options,
+    ) -> Result<(Vec<(u64, Module)>, Option<Placement>), CompileError> {
         let programs = self.programs.iter();
-        programs.map(|(from, module)| Ok((*from, numbers(module, Stage::Optimise)?))).collect()
+        let programs = programs.map(|(from, module)| Ok((*from, numbers(module, Stage::Optimise)?)));
+        let mut programs = programs.collect::<Result<Vec<_>, CompileError>>()?;
+        let Some(budget) = options.memory_budget else { return Ok((programs, None)) };
+        let (learn, judge) = (options.profile.as_ref(), options.holdout.as_ref());
+        let evidence = Evidence { budget, learn, judge, tokens: options.tokens.unwrap_or(1) };
+        let (from, module) = programs.swap_remove(0);
+        if let Some(judge) = judge {
+            judge.fits(&module)?;
+        }
+        let (module, placement) = place(module, &evidence)
+            .map_err(|error| CompileError::internal(Stage::Optimise, error))?
+            .map_err(CompileError::Options)?;
+        Ok((vec![(from, module)], placement))
     }
 }
 
@@ -206,7 +230,7 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
         return Err(CompileError::Options(message));
     }
     let optimised = optimise(&checked.ir, options, watch)?;
-    let programs = optimised.numbers()?;
+    let (programs, placement) = optimised.placed(options)?;
     let (counted, tallies) = record(programs[0].1.clone(), options.record)
         .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     let counted = [(0, counted)];
@@ -218,7 +242,7 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
     watch(Stage::Generate);
     let Optimised { usual, report, validation, .. } = optimised;
     let (target, program) = (options.target.clone(), Arc::new(program));
-    Ok(Artifact { checked, programs, usual, target, report, validation, tallies, program })
+    Ok(Artifact { checked, programs, usual, target, report, validation, tallies, placement, program })
 }
 
 pub(crate) fn plan(

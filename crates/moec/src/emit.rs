@@ -33,7 +33,7 @@ pub fn emit(
     if last < Some(Emit::Opt) {
         return Ok(texts);
     }
-    let programs = optimise(&checked.ir, options, watch)?.numbers()?;
+    let (programs, _) = optimise(&checked.ir, options, watch)?.placed(options)?;
     if forms.contains(&Emit::Opt) {
         let text = |(from, module): &(u64, Module)| match programs.len() {
             1 => moec_ir::print(module),

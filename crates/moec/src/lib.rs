@@ -43,7 +43,10 @@ pub use moec_runtime::weights::{WeightError, WeightFiles, write_safetensors};
 pub use moec_runtime::{buffer, cpu};
 pub use moec_syntax::format;
 pub use oracle::to_oracle;
-pub use profile::{PlanProfile, Profile, ProfileError, Record, Tally, TallyKind, plan_names};
+pub use profile::{
+    Decision, Judgement, MARGIN, Placement, PlanPlacement, PlanProfile, Profile, ProfileError, Record, Tally,
+    TallyKind, plan_names,
+};
 pub use stage::{Emit, Stage};
 pub use tensor::HostTensor;
 pub use validate::{Validation, difference};

@@ -5,6 +5,7 @@
 //! A profile says nothing of speed or of machines, and never changes what a program computes.
 
 mod names;
+mod place;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use moec_opt::Shares;
 use serde::{Deserialize, Serialize};
 
 pub use names::plan_names;
+pub use place::{Decision, Judgement, MARGIN, Placement, PlanPlacement};
+pub(crate) use place::{Evidence, place};
 pub use record::{Record, Tally, TallyKind};
 pub(crate) use record::{of_call, record};
 

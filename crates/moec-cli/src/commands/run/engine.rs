@@ -60,6 +60,7 @@ pub(super) fn compiled(
         times.push(call()?);
     }
     report.calls(first, times);
+    report.read(session.mapped_bytes_read());
     let sizes = session.sizes().cloned().unwrap_or_default();
     let profile = match options.record {
         Record::Nothing => None,

@@ -129,6 +129,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         }
         options.record = Record::All;
     }
+    if options.memory_budget.is_some() {
+        // The size of the call is what a hot set is judged for.
+        options.tokens = inputs.runtime.iter().map(|(_, size)| *size).max();
+    }
     let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
 
     let mut report = Report::new(&checked, &inputs, threads);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moec::ir::DType;
-use moec::{Artifact, Checked, Origin, Stage};
+use moec::{Artifact, Checked, Origin, Placement, Stage};
 use serde::Serialize;
 
 use super::inputs::Inputs;
@@ -36,6 +36,12 @@ pub(super) struct Report {
     median_ms: Option<f64>,
     outputs: Vec<String>,
     written: Option<String>,
+    /// Bytes of weights that stay mapped.
+    mapped_bytes: u64,
+    /// Bytes that the last call read from them.
+    mapped_bytes_read: u64,
+    /// Which experts stay in their files, if a budget of memory asks for it.
+    placement: Option<Placement>,
     /// Where the profile went.
     profile: Option<String>,
 }
@@ -73,12 +79,18 @@ impl Report {
     }
 
     pub(super) fn optimised(&mut self, artifact: &Artifact) {
+        self.placement = artifact.placement().cloned();
         self.operations = Some((artifact.checked().ir.nodes.len(), artifact.module().nodes.len()));
+    }
+
+    pub(super) fn read(&mut self, mapped_bytes: u64) {
+        self.mapped_bytes_read = mapped_bytes;
     }
 
     pub(super) fn load(&mut self, bound: &Bound, time: Duration) {
         self.weights(&bound.origins, time);
         self.packed_bytes = bound.loaded.bytes() as u64;
+        self.mapped_bytes = bound.loaded.mapped_bytes() as u64;
     }
 
     pub(super) fn weights(&mut self, origins: &Origins, time: Duration) {
@@ -164,6 +176,11 @@ impl Report {
                 ),
             ),
             None => line("run", format!("{:.3} ms, one call, {threads}", self.first_ms)),
+        }
+        if let Some(placement) = &self.placement {
+            let (read, all) = (bytes(self.mapped_bytes_read), bytes(self.mapped_bytes));
+            line("memory", format!("a call reads {read} of {all} of weights that are mapped"));
+            placement.plans.iter().for_each(|plan| line("", plan.to_string()));
         }
         line("verify", verdict_text(verdict));
         if let Some(path) = &self.written {
