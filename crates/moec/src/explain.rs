@@ -7,7 +7,7 @@ use moec_opt::{Choice, EGraph, Report};
 
 use crate::compile::{Checked, Options, Watch, front, numbers, opt_options, optimise};
 use crate::validate::Validation;
-use crate::{CompileError, Stage};
+use crate::{CompileError, Placement, Stage};
 
 /// A program before and after, and the way from one to the other.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Explanation {
     pub report: Report,
     /// What translation validation found.
     pub validation: Validation,
+    /// Which experts stay in their files, if a budget of memory asks for it.
+    pub placement: Option<Placement>,
     /// The program that each number of tokens would get.
     pub choices: Vec<Choice>,
     /// Everything that was found equal.
@@ -43,6 +45,7 @@ pub fn explain(
     let tokens = options.tokens.unwrap_or(any.tokens);
     let one = Options { tokens: Some(tokens), alternatives: true, ..options.clone() };
     let optimised = optimise(&checked.ir, &one, watch)?;
+    let (_, placement) = optimised.placed(&one)?;
     let choices = moec_opt::optimize(&checked.ir, &any).map_err(fault)?.report.choices;
     let egraph = moec_opt::egraph(&checked.ir, &opt_options(&one)).map_err(fault)?;
     Ok(Explanation {
@@ -51,6 +54,7 @@ pub fn explain(
         tokens,
         report: optimised.report,
         validation: optimised.validation,
+        placement,
         choices,
         egraph,
         checked,

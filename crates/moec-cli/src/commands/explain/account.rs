@@ -23,6 +23,8 @@ pub(super) struct Account {
     /// How far the rules that made the result may move bits.
     pub(super) numerics: &'static str,
     pub(super) validation: String,
+    /// Where experts lie, plan by plan, if a budget of memory asks for it.
+    pub(super) placement: Vec<String>,
     /// Why the source was kept, if it was.
     pub(super) fallback: Option<String>,
     pub(super) before: Vec<Operation>,
@@ -154,6 +156,11 @@ impl Account {
             seconds_after: report.seconds_after(),
             numerics: numerics.name(),
             validation: validation(&explanation.validation),
+            placement: explanation
+                .placement
+                .iter()
+                .flat_map(|placement| placement.plans.iter().map(ToString::to_string))
+                .collect(),
             fallback: report.fallback.clone(),
             steps: steps(&after, explanation),
             before,

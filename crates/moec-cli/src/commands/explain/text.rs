@@ -34,6 +34,9 @@ fn write_all(out: &mut String, account: &Account) -> fmt::Result {
     }
     writeln!(out, "numerics: {}", account.numerics)?;
     writeln!(out, "validation: {}", account.validation)?;
+    for plan in &account.placement {
+        writeln!(out, "memory: {plan}")?;
+    }
     writeln!(out, "\nbefore, with the estimated time of each operation and what it waits for:")?;
     operations(out, &account.before)?;
     writeln!(out, "\nafter, with the rule that made each:")?;
