@@ -123,6 +123,9 @@ pub fn compile(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Resu
     build(checked, options, watch)
 }
 
+/// Programs, each with the smallest number of tokens that it serves.
+type Programs = Vec<(u64, Module)>;
+
 /// The optimised forms of a program and what was done to reach them, after translation validation.
 pub(crate) struct Optimised {
     /// The smallest number of tokens that each serves, and the program; the first from 0.
@@ -202,10 +205,7 @@ pub(crate) fn numbers(module: &Module, stage: Stage) -> Result<Module, CompileEr
 
 impl Optimised {
     /// The programs with numbers for all sizes that are known now, placed in the memory that there is.
-    pub(crate) fn placed(
-        &self,
-        options: &Options,
-    ) -> Result<(Vec<(u64, Module)>, Option<Placement>), CompileError> {
+    pub(crate) fn placed(&self, options: &Options) -> Result<(Programs, Option<Placement>), CompileError> {
         let programs = self.programs.iter();
         let programs = programs.map(|(from, module)| Ok((*from, numbers(module, Stage::Optimise)?)));
         let mut programs = programs.collect::<Result<Vec<_>, CompileError>>()?;
