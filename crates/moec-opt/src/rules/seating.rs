@@ -124,11 +124,11 @@ pub(super) struct Seating {
 type Factor = (Id, Vec<usize>);
 
 /// How many ways to write a product are looked at.
-const WAYS: usize = 24;
+const WAYS: usize = 200;
 
 /// The ways in which a class is a product of factors that have not all of its axes.
 fn factors(v: View<'_>, class: Id, map: &[usize], depth: usize) -> Vec<Vec<Factor>> {
-    let mut ways = vec![vec![(class, map.to_vec())]];
+    let mut ways = vec![vec![(v.graph.find(class), map.to_vec())]];
     let Some(depth) = depth.checked_sub(1) else { return ways };
     for n in v.all(class) {
         let more: Vec<Vec<Factor>> = match n.op {
@@ -154,8 +154,11 @@ fn factors(v: View<'_>, class: Id, map: &[usize], depth: usize) -> Vec<Vec<Facto
             }
             _ => continue,
         };
-        ways.extend(more);
-        ways.truncate(WAYS);
+        for way in more {
+            if ways.len() < WAYS && !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
     }
     ways
 }
