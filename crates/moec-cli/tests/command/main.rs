@@ -14,3 +14,4 @@ mod profiles;
 mod running;
 mod targets;
 mod text;
+mod tour;

@@ -102,6 +102,11 @@ impl Ended {
         text.replace(&root().display().to_string(), "")
     }
 
+    /// What a terminal would show.
+    pub(crate) fn all_streams(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+
     pub(crate) fn expect(self, code: i32) -> Ended {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
         self
