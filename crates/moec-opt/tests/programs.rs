@@ -254,6 +254,41 @@ fn extracted_operations_name_their_rules() {
     }
 }
 
+/// For each founding system, the rules that its optimised program could not be without. The soft
+/// mixtures are what they can be as they are written.
+#[test]
+fn reports_name_the_rules_of_each_founding_system() {
+    const SPARSE: &[&str] = &["sum_of_gated_is_combine", "pairs_of_contraction", "pairs_of_element_wise"];
+    const FLAT: &[&str] = &["plan_of_flattened_index", "rows_of_flattened_plan", "slots_of_repeated_rows"];
+    const ONE_HOT: &[&str] = &["count_at_own_choice_is_seat", "contraction_over_seats_is_combine"];
+    const FEWER: &[&str] = &["combine_of_concat", "combine_of_padded_seats", "gather_of_contraction"];
+    let table: &[(&str, &[&str], &[&str])] = &[
+        ("s1_sum", &["expansion_of_expansion"], &[]),
+        ("s1_stacked", &[], &[]),
+        ("s2", SPARSE, &["masked_by_route_is_densify", "quotient_of_densify", "sum_of_densify"]),
+        ("s2_mask_number", SPARSE, &["route_mask_as_number"]),
+        ("s2_einsum", &["contraction_with_gate_is_combine"], &["masked_by_route_is_densify"]),
+        ("s2b", FLAT, &["weighted_sum_of_flattened_combine"]),
+        ("s3", &["contraction_over_merged_axes", "product_of_weights_first"], &[]),
+        ("s5", SPARSE, &["pairs_of_reduction"]),
+        ("s6", SPARSE, &["nested_sparse_sums_are_one"]),
+        ("s6_dense", &[], &[]),
+        ("s6_three", SPARSE, &["nested_sparse_sums_are_one"]),
+        ("s7", ONE_HOT, &["seats_of_dispatched_rows"]),
+        ("s7_all", ONE_HOT, &["seats_of_dispatched_rows"]),
+        ("s8_all", ONE_HOT, &["seats_of_dispatched_rows", "merged_axes_of_rows"]),
+        ("s8_two", ONE_HOT, &["seats_of_dispatched_rows", "merged_axes_of_rows"]),
+        ("s8_cold", ONE_HOT, FEWER),
+        ("s8_cold2", ONE_HOT, FEWER),
+    ];
+    for (name, shared, own) in table {
+        let report = optimized(name).report;
+        for wanted in shared.iter().chain(*own) {
+            assert!(report.after.iter().any(|node| node.rule == Some(wanted)), "{name}: {wanted}");
+        }
+    }
+}
+
 #[test]
 fn limits_end_saturation_with_a_valid_program() {
     for (nodes, iterations) in [(1, 40), (90, 40), (50_000, 1), (50_000, 3), (50_000, 0)] {
