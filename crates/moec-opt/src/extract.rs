@@ -287,28 +287,68 @@ impl<'a> Program<'a> {
     }
 
     /// Greedy choices were made class by class, blind to what other classes pay for. Here each is
-    /// tried against its alternatives in the whole program, until none helps.
+    /// tried against its alternatives in the whole program, alone and with others that could use the
+    /// same value; until nothing helps.
     fn refine(&mut self) {
         let of_class = self.of_class();
-        let mut improved = true;
-        while improved {
-            improved = false;
-            for (class, alternatives) in of_class.iter().enumerate() {
-                for &other in alternatives {
-                    let Some(kept) = self.chosen[class].filter(|&kept| kept != other) else { continue };
-                    if self.uses[class] == 0 {
-                        continue;
-                    }
-                    let before = self.rank();
-                    let complete = self.switch(kept, other);
-                    if complete && self.rank() < before && !self.has_cycle_at(class) {
-                        improved = true;
-                    } else {
-                        self.switch(other, kept);
-                    }
+        while self.refine_each(&of_class) | self.refine_shared() {}
+    }
+
+    fn refine_each(&mut self, of_class: &[Vec<usize>]) -> bool {
+        let mut improved = false;
+        for (class, alternatives) in of_class.iter().enumerate() {
+            for &other in alternatives {
+                let Some(kept) = self.chosen[class].filter(|&kept| kept != other) else { continue };
+                if self.uses[class] == 0 {
+                    continue;
+                }
+                let before = self.rank();
+                let complete = self.switch(kept, other);
+                if complete && self.rank() < before && !self.has_cycle_at(class) {
+                    improved = true;
+                } else {
+                    self.switch(other, kept);
                 }
             }
         }
+        improved
+    }
+
+    /// A value that is dear for one user may pay for several: two slices of one product, or the
+    /// indices and the mask of one route. Tries, for each class, all needed classes that could use
+    /// it at once.
+    fn refine_shared(&mut self) -> bool {
+        let mut users: Vec<BTreeMap<usize, usize>> = vec![BTreeMap::new(); self.chosen.len()];
+        for (at, candidate) in self.candidates.iter().enumerate() {
+            for &arg in &candidate.args {
+                users[arg].entry(candidate.class).or_insert(at);
+            }
+        }
+        let mut improved = false;
+        for (shared, users) in users.iter().enumerate().filter(|(_, users)| users.len() > 1) {
+            let before = self.rank();
+            let mut switched = Vec::new();
+            let mut complete = true;
+            for (&class, &other) in users {
+                let uses_it = |kept: usize| self.candidates[kept].args.contains(&shared);
+                match self.chosen[class] {
+                    Some(kept) if self.uses[class] > 0 && !uses_it(kept) => {
+                        complete &= self.switch(kept, other);
+                        switched.push((class, other, kept));
+                    }
+                    _ => {}
+                }
+            }
+            let cycle = |program: &Self| switched.iter().any(|&(class, ..)| program.has_cycle_at(class));
+            if complete && self.rank() < before && !cycle(self) {
+                improved = true;
+                continue;
+            }
+            for (_, other, kept) in switched.into_iter().rev() {
+                self.switch(other, kept);
+            }
+        }
+        improved
     }
 }
 

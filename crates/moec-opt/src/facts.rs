@@ -9,6 +9,7 @@ use moec_ir::{Attr, Attrs, Dim, Number, Op, Type};
 
 use crate::kept::{Kept, kept};
 use crate::node::ENode;
+use crate::range::{Range, range, whole};
 use crate::sizing::Sizing;
 
 /// The e-graph of a module.
@@ -36,6 +37,10 @@ pub(crate) struct Known {
     pub(crate) below: Option<Dim>,
     /// What a plan keeps, if it may drop pairs.
     pub(crate) kept: Option<Kept>,
+    /// Bounds of the elements; of the scores, if it is a route.
+    pub(crate) range: Range,
+    /// Whether all elements are proved to be whole numbers.
+    pub(crate) whole: bool,
 }
 
 /// The data of a class.
@@ -116,7 +121,11 @@ fn evaluate(graph: &Graph, op: Op, node: &ENode) -> Result<Known, String> {
     let plan = args.first().filter(|known| known.ty.plan().is_some());
     let kept =
         kept(op, &attrs, plan.and_then(|known| known.ty.plan()), plan.and_then(|known| known.kept.as_ref()));
-    Ok(Known { ty, fixed, uniform, below, kept })
+    let ranges: Vec<(&Type, Range)> = args.iter().map(|known| (&known.ty, known.range)).collect();
+    let wholes: Vec<(&Type, bool)> = args.iter().map(|known| (&known.ty, known.whole)).collect();
+    let range = range(op, &ranges, &attrs, sizing.table());
+    let whole = whole(op, &wholes, &attrs, &ty);
+    Ok(Known { ty, fixed, uniform, below, kept, range, whole })
 }
 
 /// Replaces `to` by the smaller of the two, where there are two.
@@ -167,7 +176,12 @@ impl Analysis<ENode> for Facts {
                 let uniform = meet(&mut a.uniform, b.uniform);
                 let below = meet(&mut a.below, b.below);
                 let kept = meet(&mut a.kept, b.kept);
-                let parts = [fixed, uniform, below, kept];
+                let met = a.range.meet(b.range);
+                let range = (met != a.range, met != b.range);
+                a.range = met;
+                let whole = (!a.whole && b.whole, a.whole && !b.whole);
+                a.whole |= b.whole;
+                let parts = [fixed, uniform, below, kept, range, whole];
                 DidMerge(parts.iter().any(|p| p.0), parts.iter().any(|p| p.1))
             }
             (a, b) => {

@@ -87,6 +87,12 @@ impl Attempt {
     }
 }
 
+/// Whether `rules` make all outputs of two programs meet.
+#[cfg(test)]
+pub(crate) fn met(joint: &Joint, rules: &[&'static Rule], limits: Limits) -> bool {
+    attempt(joint, rules, limits).proved()
+}
+
 fn attempt(joint: &Joint, rules: &[&'static Rule], limits: Limits) -> Attempt {
     let mut encoded = encode(&joint.module);
     let pairs: Vec<_> = (joint.pairs())

@@ -16,6 +16,7 @@ mod kept;
 mod node;
 mod optimize;
 mod options;
+mod range;
 mod report;
 mod rules;
 mod saturate;

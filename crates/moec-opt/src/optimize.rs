@@ -12,7 +12,7 @@ use crate::cost::Model;
 use crate::encode::{Choice, Encoded, decode, encode};
 use crate::extract::{Other, extract};
 use crate::node::ENode;
-use crate::options::{Numerics, Options};
+use crate::options::{Limits, Numerics, Options};
 use crate::report::{NodeReport, Report, RuleCount};
 use crate::rules::{RULES, Rule};
 use crate::saturate::{Log, canonical, saturate};
@@ -51,15 +51,6 @@ pub(crate) fn chosen(options: &Options, numerics: Numerics) -> Result<Vec<&'stat
     Ok(all().filter(on).collect())
 }
 
-/// Saturates `module` with the rules up to class `numerics`.
-fn saturated(module: &Module, options: &Options, numerics: Numerics) -> Result<(Encoded, Log), OptError> {
-    verify(module)?;
-    let rules = chosen(options, numerics)?;
-    let mut encoded = encode(module);
-    let log = saturate(&mut encoded.graph, &rules, options.limits);
-    Ok((encoded, log))
-}
-
 /// All programs that were found equal to a module.
 pub(crate) struct Space<'m> {
     pub(crate) source: &'m Module,
@@ -81,9 +72,16 @@ pub(crate) struct Found {
 impl<'m> Space<'m> {
     /// What rules up to class `numerics` make of `source`.
     pub(crate) fn new(source: &'m Module, options: &Options, numerics: Numerics) -> Result<Self, OptError> {
-        let (encoded, log) = saturated(source, options, numerics)?;
+        verify(source)?;
+        Ok(Space::with_rules(source, &chosen(options, numerics)?, options.limits))
+    }
+
+    /// What `rules` make of `source`, which is valid.
+    pub(crate) fn with_rules(source: &'m Module, rules: &[&'static Rule], limits: Limits) -> Self {
+        let mut encoded = encode(source);
+        let log = saturate(&mut encoded.graph, rules, limits);
         let rules = log.rules(&encoded.graph);
-        Ok(Space { source, encoded, log, rules })
+        Space { source, encoded, log, rules }
     }
 
     /// The cheapest program. An error means that a rule is wrong.
@@ -122,6 +120,7 @@ pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptErro
         classes: graph.number_of_classes(),
         iterations: log.iterations,
         limit: log.limit,
+        panicked: log.panicked.clone(),
         before: model.nodes(module),
         ..Report::default()
     };

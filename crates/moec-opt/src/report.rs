@@ -96,6 +96,8 @@ pub struct Report {
     pub iterations: usize,
     /// The limit that ended saturation, `nodes` or `iterations`; none if it ran dry.
     pub limit: Option<&'static str>,
+    /// Rules that panicked and were left out, which is a bug.
+    pub panicked: Vec<&'static str>,
     /// For each node of the source, in order, without a rule.
     pub before: Vec<NodeReport>,
     /// For each node of the result at the number of tokens of the options, in order.

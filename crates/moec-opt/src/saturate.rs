@@ -1,8 +1,10 @@
 //! Saturation: every rule on every node of its operations, round by round, until nothing is new or
 //! a limit is met. This is egg's simple scheduler; it is written out because rules are functions
-//! over typed views, and because it logs which rule added which nodes.
+//! over typed views, and because it logs which rule added which nodes. A rule that panics, which is
+//! a bug, costs the rewrites of that rule and not the compilation.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use egg::Id;
 use moec_ir::Op;
@@ -25,6 +27,8 @@ pub(crate) struct Log {
     pub(crate) iterations: usize,
     /// The limit that ended it.
     pub(crate) limit: Option<&'static str>,
+    /// Rules that panicked. They were left out from then on.
+    pub(crate) panicked: Vec<&'static str>,
 }
 
 impl Log {
@@ -89,8 +93,17 @@ pub(crate) fn saturate_until(
             return log;
         }
         log.iterations += 1;
-        let found: Vec<(&'static Rule, Vec<(Id, Term)>)> =
-            rules.iter().map(|rule| (*rule, search(graph, rule))).collect();
+        let mut found: Vec<(&'static Rule, Vec<(Id, Term)>)> = Vec::new();
+        for rule in rules {
+            if log.panicked.contains(&rule.name) {
+                continue;
+            }
+            // A rule only looks at the e-graph, so none that ends midway leaves it broken.
+            match catch_unwind(AssertUnwindSafe(|| search(graph, rule))) {
+                Ok(terms) => found.push((*rule, terms)),
+                Err(_) => log.panicked.push(rule.name),
+            }
+        }
         let mut changed = false;
         for (rule, terms) in found {
             log.begin(graph, Some(rule.name));
@@ -159,4 +172,44 @@ fn order_operands(graph: &mut Graph) -> bool {
     }
     graph.rebuild();
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use moec_ir::{Op, read};
+
+    use super::saturate;
+    use crate::encode::encode;
+    use crate::options::{Limits, Numerics};
+    use crate::rules::Rule;
+
+    static PANICS: Rule = Rule {
+        name: "panics",
+        doc: "Ends midway.",
+        numerics: Numerics::Bit,
+        conditions: &[],
+        roots: &[Op::Neg],
+        rewrite: |v, n| vec![v.term(n.args()[3]).unwrap()],
+    };
+
+    #[test]
+    fn a_rule_that_panics_is_left_out() {
+        let text = r#"module negations {
+    dim T
+    %0 = input {name = "x"} : f32[T]
+    %1 = neg %0 : f32[T]
+    %2 = neg %1 : f32[T]
+    output "y" = %2
+}
+"#;
+        let module = read(text).unwrap();
+        let mut encoded = encode(&module);
+        let others = crate::rules::RULES.iter().flat_map(|family| family.rules);
+        let rules: Vec<&'static Rule> = [&PANICS].into_iter().chain(others).collect();
+        let log = saturate(&mut encoded.graph, &rules, Limits::default());
+        assert_eq!(log.panicked, ["panics"]);
+        assert_eq!(log.limit, None);
+        let [x, .., y] = encoded.values[..] else { panic!() };
+        assert_eq!(encoded.graph.find(x), encoded.graph.find(y), "the other rules did their work");
+    }
 }

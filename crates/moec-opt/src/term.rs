@@ -142,6 +142,17 @@ impl<'a> View<'a> {
         self.graph[class].nodes.iter().filter_map(move |node| self.found(node))
     }
 
+    /// The class of a node.
+    pub(crate) fn class_of(self, found: Found<'a>) -> Option<Id> {
+        self.graph.lookup(found.node.clone())
+    }
+
+    /// The operation nodes of which a class is an operand.
+    pub(crate) fn users(self, class: Id, op: Op) -> impl Iterator<Item = Found<'a>> {
+        let nodes = self.graph[class].parents().map(move |id| self.graph.id_to_node(id));
+        nodes.filter_map(move |node| self.found(node)).filter(move |found| found.op == op)
+    }
+
     /// What is known of a class.
     pub(crate) fn known(self, class: Id) -> Option<&'a Known> {
         known(self.graph, class)
@@ -188,6 +199,11 @@ impl<'a> View<'a> {
         let one_axis = self.tensor(class).is_some_and(|ty| ty.dtype == DType::I32 && ty.rank() == 1);
         let attrs = list.attrs();
         one_axis.then(|| attrs.numbers("values").iter().map(|number| number.get() as i64).collect())
+    }
+
+    /// Whether all elements of a class are proved to lie between `low` and `high`, if not NaN.
+    pub(crate) fn within(self, class: Id, low: f64, high: f64) -> bool {
+        self.known(class).is_some_and(|known| low <= known.range.low && known.range.high <= high)
     }
 
     /// A class as a term.

@@ -248,7 +248,8 @@ fn extracted_operations_name_their_rules() {
         match node.op {
             Op::Combine => assert_eq!(report.rule, Some("sum_of_gated_is_combine")),
             Op::GroupedMatmul => assert_eq!(report.rule, Some("pairs_of_contraction")),
-            Op::Input | Op::Weight | Op::TopK => assert_eq!(report.rule, None),
+            Op::TopK => assert_eq!(report.rule, Some("selection_by_softmax")),
+            Op::Input | Op::Weight => assert_eq!(report.rule, None),
             _ => {}
         }
     }

@@ -169,23 +169,8 @@ pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Resu
         moec_opt::optimize(ir, &wanted).map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     watch(Stage::Optimise);
     let mut report = optimised.report;
-    let mut programs: Vec<(u64, Module)> = Vec::new();
-    let (mut validation, mut rejected) = (None, None);
-    for variant in optimised.variants {
-        match validate(ir, &variant.module) {
-            outcome @ Validation::Differed { .. } => rejected = Some(outcome),
-            outcome => {
-                validation.get_or_insert(outcome);
-                programs.push((variant.from, variant.module));
-            }
-        }
-    }
+    let (programs, validation) = accept(ir, optimised.variants);
     watch(Stage::Validate);
-    match programs.first_mut() {
-        // The first that passed serves in the place of those before it.
-        Some((from, _)) => *from = 0,
-        None => programs.push((0, ir.clone())),
-    }
     let at = |tokens: u64| programs.partition_point(|(from, _)| *from <= tokens) - 1;
     for choice in &mut report.choices {
         choice.variant = at(choice.tokens);
@@ -194,8 +179,29 @@ pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Resu
     if let Some(profile) = &options.profile {
         profile.fits(&programs[usual].1)?;
     }
-    let validation = rejected.or(validation).unwrap_or(Validation::Unchanged);
     Ok(Optimised { programs, usual, report, validation })
+}
+
+/// The variants that compute the same as `ir`, or `ir` if none does, and what validation found; of a
+/// variant that differed, if one did.
+fn accept(ir: &Module, variants: Vec<moec_opt::Variant>) -> (Vec<(u64, Module)>, Validation) {
+    let mut programs: Vec<(u64, Module)> = Vec::new();
+    let (mut validation, mut rejected) = (None, None);
+    for variant in variants {
+        match validate(ir, &variant.module) {
+            outcome @ Validation::Differed { .. } => rejected = Some(outcome),
+            outcome => {
+                validation.get_or_insert(outcome);
+                programs.push((variant.from, variant.module));
+            }
+        }
+    }
+    match programs.first_mut() {
+        // The first that passed serves in the place of those before it.
+        Some((from, _)) => *from = 0,
+        None => programs.push((0, ir.clone())),
+    }
+    (programs, rejected.or(validation).unwrap_or(Validation::Unchanged))
 }
 
 /// The program with numbers for all sizes that are known now.
@@ -258,4 +264,29 @@ pub(crate) fn plan(
 pub(crate) fn target(options: &Options, kind: CodeKind) -> Result<moec_codegen::Target, CompileError> {
     moec_codegen::Target::named(&options.target.isa, kind)
         .map_err(|error| CompileError::Options(format!("target `{}`: {error}", options.target.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Validation, accept};
+
+    fn module(op: &str) -> moec_ir::Module {
+        let text = format!(
+            "module one {{\n    dim T\n    %0 = input {{name = \"x\"}} : f32[T]\n    %1 = {op} %0 : f32[T]\n    output \"y\" = %1\n}}\n"
+        );
+        moec_ir::read(&text).unwrap()
+    }
+
+    #[test]
+    fn a_result_that_computes_something_else_is_not_used() {
+        let source = module("relu");
+        let variant = |from, op| moec_opt::Variant { from, module: module(op), rules: vec![None; 2] };
+        let (programs, validation) = accept(&source, vec![variant(0, "silu")]);
+        assert!(matches!(validation, Validation::Differed { .. }), "{validation:?}");
+        assert_eq!(programs, [(0, source.clone())]);
+        // Another variant that passed serves instead.
+        let (programs, validation) = accept(&source, vec![variant(0, "silu"), variant(10, "relu")]);
+        assert!(matches!(validation, Validation::Differed { .. }), "{validation:?}");
+        assert_eq!(programs, [(0, source)]);
+    }
 }

@@ -16,6 +16,10 @@ usage: cargo xtask NAME
                         fmt, clippy, tidy, test, doc
   tidy                  layering, library rooms, unsafe, licences and other rules of the house
   bless                 run all tests and write their new output over the expected one
+  nets                  try wrong rules on the nets that hold the optimiser, and print which caught
+                        which; writes docs/soundness.md
+  ablation              print what gets costlier without each rule of the optimiser; writes
+                        docs/ablation.md
   fuzz [OPTION]...      throw damaged programs and weight files at the compiler: see `fuzz --help`
   fuzz-coverage TARGET [OPTION]...
                         the same with libFuzzer, which looks at coverage and takes the options;
@@ -29,6 +33,8 @@ fn main() -> ExitCode {
         ["ci", options @ ..] => ci(options),
         ["tidy"] => run_tidy(),
         ["bless"] => bless(),
+        ["nets"] => report(&["-p", "moec-opt", "--lib", "soundness::nets"]),
+        ["ablation"] => report(&["-p", "moec", "--test", "ablation"]),
         ["fuzz-coverage", target, options @ ..] => fuzz_coverage(target, options),
         ["fuzz", options @ ..] => {
             cargo(&[&["run", "--quiet", "--package", "moec-fuzz", "--"], options].concat(), &[])
@@ -87,6 +93,11 @@ fn bless() -> Result<(), String> {
     cargo(&["test", "--workspace", "--no-fail-fast"], &[("MOEC_BLESS", "1"), ("INSTA_UPDATE", "always")])?;
     println!("expected output rewritten where it differed: review it with `git diff`");
     Ok(())
+}
+
+/// Runs the tests that `selection` names, which print a report and write it into its page.
+fn report(selection: &[&str]) -> Result<(), String> {
+    cargo(&[&["test", "--quiet"], selection, &["--", "--nocapture"]].concat(), &[("MOEC_BLESS", "1")])
 }
 
 fn run_tidy() -> Result<(), String> {

@@ -29,7 +29,7 @@ rules! {
 }
 
 /// Both readings of a contraction: each operand as the left one.
-fn sides(n: Found<'_>) -> Vec<(EinsumSpec, Id, Id)> {
+pub(super) fn sides(n: Found<'_>) -> Vec<(EinsumSpec, Id, Id)> {
     let Some(spec) = n.spec() else { return Vec::new() };
     let swapped = spec.swapped();
     vec![(spec, n.arg(0), n.arg(1)), (swapped, n.arg(1), n.arg(0))]
@@ -153,7 +153,7 @@ pub(super) fn parts(v: View<'_>, from: &[Dim], to: &[Dim]) -> Option<Vec<std::op
 }
 
 /// Letters that are not in `used`.
-fn fresh(used: &[u8], count: usize) -> Option<Vec<u8>> {
+pub(super) fn fresh(used: &[u8], count: usize) -> Option<Vec<u8>> {
     let free: Vec<u8> = (b'a'..=b'z').chain(b'A'..=b'Z').filter(|l| !used.contains(l)).take(count).collect();
     (free.len() == count).then_some(free)
 }

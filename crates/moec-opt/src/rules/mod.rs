@@ -11,14 +11,19 @@
 mod arithmetic;
 mod capacity;
 mod contract;
+mod dense;
 mod dispatch;
 mod gate;
+mod latent;
 mod layout;
+mod linear;
 mod nested;
 mod permute;
 mod plan;
 mod pull;
 mod seating;
+mod selection;
+mod shared;
 mod sink;
 
 use moec_ir::Op;
@@ -77,6 +82,8 @@ pub(crate) const RULES: &[Family] = &[
     Family { name: "layout", rules: layout::RULES },
     Family { name: "sink", rules: sink::RULES },
     Family { name: "contract", rules: contract::RULES },
+    Family { name: "linear", rules: linear::RULES },
+    Family { name: "selection", rules: selection::RULES },
     Family { name: "gate", rules: gate::RULES },
     Family { name: "dispatch", rules: dispatch::RULES },
     Family { name: "nested", rules: nested::RULES },
@@ -84,6 +91,9 @@ pub(crate) const RULES: &[Family] = &[
     Family { name: "permute", rules: permute::RULES },
     Family { name: "pull", rules: pull::RULES },
     Family { name: "plan", rules: plan::RULES },
+    Family { name: "latent", rules: latent::RULES },
+    Family { name: "shared", rules: shared::RULES },
+    Family { name: "dense", rules: dense::RULES },
 ];
 
 /// What users may know of a rule.

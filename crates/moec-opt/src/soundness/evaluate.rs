@@ -7,10 +7,9 @@ use moec_interp::{Tensor, Value, eval_node, generate};
 use moec_ir::{Module, Op, Sizes, print};
 
 use super::{LIMITS, all_rules, small_programs};
-use crate::encode::encode;
 use crate::facts::{Facts, Graph, attrs_of};
+use crate::optimize::Space;
 use crate::rules::Rule;
-use crate::saturate::saturate;
 
 /// How far numbers may be apart, relative to the largest element of their tensor.
 const TOLERANCE: f64 = 1e-9;
@@ -36,15 +35,18 @@ pub(super) fn agree(a: &Value<'_>, b: &Value<'_>) -> bool {
 /// Saturates `module`, whose sizes are all numbers, and evaluates every node of every class once
 /// there are values for its operands. What does not agree comes back in words.
 pub(super) fn check(module: &Module, rules: &[&'static Rule], seed: u64) -> Result<usize, String> {
-    let sizes = Sizes::new();
-    let inputs = generate::inputs(module, &sizes, seed).map_err(|e| e.to_string())?;
-    let mut encoded = encode(module);
-    let log = saturate(&mut encoded.graph, rules, LIMITS);
-    let graph = &encoded.graph;
-    if let Some(conflict) = graph.analysis.conflicts.first() {
-        return Err(conflict.clone());
+    let space = Space::with_rules(module, rules, LIMITS);
+    match space.encoded.graph.analysis.conflicts.first() {
+        Some(conflict) => Err(conflict.clone()),
+        None => check_nodes(&space, seed),
     }
-    let names = log.rules(graph);
+}
+
+/// Evaluates every node of a saturated e-graph without conflicts.
+pub(super) fn check_nodes(space: &Space<'_>, seed: u64) -> Result<usize, String> {
+    let sizes = Sizes::new();
+    let inputs = generate::inputs(space.source, &sizes, seed).map_err(|e| e.to_string())?;
+    let graph = &space.encoded.graph;
     let mut values: BTreeMap<Id, Value<'static>> = BTreeMap::new();
     let mut ids: Vec<Id> = graph.classes().map(|class| class.id).collect();
     ids.sort();
@@ -58,7 +60,7 @@ pub(super) fn check(module: &Module, rules: &[&'static Rule], seed: u64) -> Resu
                 let args: Option<Vec<&Value<'_>>> =
                     node.args().iter().map(|&arg| values.get(&graph.find(arg))).collect();
                 let Some(args) = args else { continue };
-                let rule = names.get(&crate::saturate::canonical(graph, node)).copied().unwrap_or("source");
+                let rule = space.rule(node).unwrap_or("source");
                 let value = match op {
                     Op::Input | Op::Weight => {
                         Value::from(inputs[attrs_of(graph, op, node).str("name")].clone())

@@ -27,6 +27,8 @@ pub(super) struct Account {
     pub(super) placement: Vec<String>,
     /// Why the source was kept, if it was.
     pub(super) fallback: Option<String>,
+    /// Rules that panicked and were left out, which is a bug.
+    pub(super) panicked: Vec<&'static str>,
     pub(super) before: Vec<Operation>,
     pub(super) after: Vec<Operation>,
     /// The operations that rules made, in the order in which they were found.
@@ -162,6 +164,7 @@ impl Account {
                 .flat_map(|placement| placement.plans.iter().map(ToString::to_string))
                 .collect(),
             fallback: report.fallback.clone(),
+            panicked: report.panicked.clone(),
             steps: steps(&after, explanation),
             before,
             rules,

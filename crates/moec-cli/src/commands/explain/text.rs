@@ -29,6 +29,9 @@ fn write_all(out: &mut String, account: &Account) -> fmt::Result {
     };
     let (nodes, classes, rounds) = (graph.nodes, graph.classes, graph.rounds);
     writeln!(out, "e-graph: {nodes} nodes in {classes} classes after {rounds} rounds, {end}")?;
+    for rule in &account.panicked {
+        writeln!(out, "the rule {rule} panicked and was left out: please report this")?;
+    }
     if let Some(reason) = &account.fallback {
         writeln!(out, "the source was kept as it is: {reason}")?;
     }
