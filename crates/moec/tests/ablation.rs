@@ -153,6 +153,11 @@ fn every_rule_makes_its_witness_cheaper() {
             (cells[0], (cells[2], cells[3].parse().unwrap()))
         })
         .collect();
+    // Rules that the page excuses, each with a reason.
+    let excused: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("`:").map(|(name, _)| name))
+        .collect();
     let programs = programs();
     let mut idle = Vec::new();
     for rule in rule_infos() {
@@ -161,12 +166,12 @@ fn every_rule_makes_its_witness_cheaper() {
             let with = optimised(module, tokens, None).0;
             Some(optimised(module, tokens, Some(rule.name)).0 > with * COSTLIER)
         };
-        if rows.get(rule.name).and_then(helps) != Some(true) {
+        if rows.get(rule.name).and_then(helps) != Some(true) && !excused.contains(&rule.name) {
             idle.push(rule.name);
         }
     }
     assert!(idle.is_empty(), "`cargo xtask ablation` finds witnesses, or none: {idle:?}");
     let names: Vec<&str> = rule_infos().iter().map(|rule| rule.name).collect();
-    let gone: Vec<_> = rows.keys().filter(|name| !names.contains(name)).collect();
+    let gone: Vec<_> = rows.keys().chain(&excused).filter(|name| !names.contains(name)).collect();
     assert!(gone.is_empty(), "the page has rules that are no more: {gone:?}");
 }
