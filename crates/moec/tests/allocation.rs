@@ -17,7 +17,7 @@ model small {
     weight w2     : f32[E, H, F] from \"w2\"
 
     let p = softmax(x @ router.T, over E)
-    let g = normalize(p where top_k(p, K, over E).mask else 0, over E)
+    let g = p where top_k(p, K, over E).mask else 0
     output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) }
 }
 ";
