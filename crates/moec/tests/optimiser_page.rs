@@ -1,7 +1,6 @@
 //! What `docs/optimiser.md` shows is what the compiler does. A code block says in its first line what
 //! it is: `moir ir`, `moir opt` and `text rules` are made from the source of the page, whose block is
 //! `moe`; a block with a path stands in that file.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ops::Range;
 use std::path::Path;
