@@ -255,25 +255,26 @@ fn extracted_operations_name_their_rules() {
     }
 }
 
-/// For each founding system, the rules that its optimised program could not be without. The soft
-/// mixtures are what they can be as they are written.
+/// For each founding system, the rules that its optimised program could not be without.
 #[test]
 fn reports_name_the_rules_of_each_founding_system() {
     const SPARSE: &[&str] = &["sum_of_gated_is_combine", "pairs_of_contraction", "pairs_of_element_wise"];
+    const RENORMALISED: &[&str] = &["selection_by_softmax", "normalised_shares_are_softmax"];
+    const LINEAR: &[&str] = &["gate_moves_into_contraction", "sum_of_gated_bias"];
     const FLAT: &[&str] = &["plan_of_flattened_index", "rows_of_flattened_plan", "slots_of_repeated_rows"];
     const ONE_HOT: &[&str] = &["count_at_own_choice_is_seat", "contraction_over_seats_is_combine"];
     const FEWER: &[&str] = &["combine_of_concat", "combine_of_padded_seats", "gather_of_contraction"];
     let table: &[(&str, &[&str], &[&str])] = &[
-        ("s1_sum", &["expansion_of_expansion"], &[]),
-        ("s1_stacked", &[], &[]),
-        ("s2", SPARSE, &["masked_by_route_is_densify", "quotient_of_densify", "sum_of_densify"]),
-        ("s2_mask_number", SPARSE, &["route_mask_as_number"]),
-        ("s2_einsum", &["contraction_with_gate_is_combine"], &["masked_by_route_is_densify"]),
+        ("s1_sum", LINEAR, &["sum_of_outer_product_is_contraction"]),
+        ("s1_stacked", LINEAR, &["sum_of_outer_product_is_contraction"]),
+        ("s2", SPARSE, RENORMALISED),
+        ("s2_mask_number", SPARSE, RENORMALISED),
+        ("s2_einsum", &["contraction_with_gate_is_combine"], RENORMALISED),
         ("s2b", FLAT, &["weighted_sum_of_flattened_combine"]),
         ("s3", &["contraction_over_merged_axes", "product_of_weights_first"], &[]),
         ("s5", SPARSE, &["pairs_of_reduction"]),
         ("s6", SPARSE, &["nested_sparse_sums_are_one"]),
-        ("s6_dense", &[], &[]),
+        ("s6_dense", &["gate_moves_into_contraction"], &["gates_multiply_first"]),
         ("s6_three", SPARSE, &["nested_sparse_sums_are_one"]),
         ("s7", ONE_HOT, &["seats_of_dispatched_rows"]),
         ("s7_all", ONE_HOT, &["seats_of_dispatched_rows"]),
