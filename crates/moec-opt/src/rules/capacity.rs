@@ -7,7 +7,7 @@
 use egg::Id;
 use moec_ir::{Attrs, DType, Dim, Op};
 
-use super::gate::in_range;
+use super::gate::{in_range, is_route_index};
 use super::seating::{Order, Seating, capacity_of, one_hots, seat_numbers, seatings, seats_kept};
 use super::{contract, one, rules};
 use crate::term::{Found, Term, View};
@@ -29,6 +29,10 @@ rules! {
     contraction_over_seats_is_combine: Reassociate [Einsum];
     /// Rows by seat of what one-hot masks have put there are rows by token.
     seats_of_dispatched_rows: Finite [TakeSeats] if "the plan is that of the seats" if "every kept pair has a seat";
+    /// Scores where some choice is made and something holds at it, else 0, are `densify` of the chosen.
+    masked_by_some_choice_is_densify: Bit [Select] if "the other branch is 0" if "indices of a row are distinct" if "indices are in range";
+    /// A combine whose weights are 0 without a seat leaves such pairs out.
+    combine_of_seated_has_capacity: Finite [Combine] if "the seats are those of the plan";
     /// A capacity that no expert can exceed changes nothing.
     capacity_that_never_binds: Bit [PlanCapacity] if "a group has no more tokens than seats";
 }
@@ -323,6 +327,107 @@ fn contraction(v: View<'_>, n: Found<'_>, roles: [Option<usize>; 3]) -> Vec<Disp
                 let x = v.reshape(x, &shape)?;
                 Some((x, seating.clone(), seating.capacity.clone(), None))
             })());
+        }
+    }
+    found
+}
+
+fn masked_by_some_choice_is_densify(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    if !v.is(n.arg(2), 0.0) || v.rank(n.arg(1)) != 2 {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for some in v.nodes(n.arg(0), Op::Any) {
+        for both in v.nodes(some.arg(0), Op::And) {
+            let (a, b) = (both.arg(0), both.arg(1));
+            for (mask, holds) in [(a, b), (b, a)] {
+                for (hot, map) in one_hots(v, mask) {
+                    out.extend(one(|| chosen_where(v, n, (hot, &map), some.axis(), holds)));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// `densify` of the scores of `select` at the choices of `hot`, whose slots are `slots` of the axes that
+/// `map` names, where `holds` holds, else of 0.
+fn chosen_where(
+    v: View<'_>,
+    select: Found<'_>,
+    (hot, map): (Found<'_>, &[usize]),
+    slots: usize,
+    holds: Id,
+) -> Option<Term> {
+    let (&expert, places) = map.split_last()?;
+    let index = hot.arg(0);
+    let own = places.iter().position(|&place| place == slots)?;
+    if places.len() != 2 || !is_route_index(v, index, own) || !in_range(v, index, hot.dim("size")) {
+        return None;
+    }
+    // Without the slots: where the experts lie among the axes of the scores.
+    let axis = expert - usize::from(slots < expert);
+    let perm = if axis == 1 { [1 - own, own] } else { [own, 1 - own] };
+    let index_term = v.transpose(v.term(index)?, &perm)?;
+    let holds = v.expansions(holds).into_iter().find_map(|(source, axes)| {
+        let at: Option<Vec<usize>> =
+            axes.iter().map(|axis| places.iter().position(|place| place == axis)).collect();
+        Some((source, at?))
+    });
+    let (source, at) = holds?;
+    let holds = v.transpose(v.broadcast(v.term(source)?, &at, v.shape(index))?, &perm)?;
+    let along: Vec<i64> = (0..2).map(|i| if i == axis { -1 } else { i as i64 }).collect();
+    let attrs = Attrs::new([("along", along.into()), ("axis", axis.into())]);
+    let scores = v.op(Op::Gather, vec![v.term(select.arg(1))?, index_term.clone()], attrs)?;
+    let zero = v.constant(v.tensor(select.arg(1))?.dtype, scores.shape(), 0.0)?;
+    let kept = v.op(Op::Select, vec![holds, scores, zero], Attrs::default())?;
+    let attrs = Attrs::new([("axis", axis.into()), ("size", hot.dim("size")?.into())]);
+    v.op(Op::Densify, vec![kept, index_term], attrs)
+}
+
+fn combine_of_seated_has_capacity(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let mut out = Vec::new();
+    for (capacity, seat) in seat_limits(v, n.arg(1), 4) {
+        if v.graph.find(seat.arg(0)) != v.graph.find(n.arg(0)) {
+            continue;
+        }
+        for taken in v.nodes(n.arg(2), Op::TakePairs) {
+            if v.graph.find(taken.arg(0)) != v.graph.find(n.arg(0)) {
+                continue;
+            }
+            out.extend(one(|| {
+                let attrs = Attrs::new([
+                    ("capacity", (&capacity).into()),
+                    ("group", seat.dim("group")?.into()),
+                    ("slots_first", seat.attrs().bool("slots_first").into()),
+                ]);
+                let plan = v.op(Op::PlanCapacity, vec![v.term(n.arg(0))?], attrs)?;
+                let taken = v.again(taken, vec![plan.clone(), v.term(taken.arg(1))?])?;
+                v.again(n, vec![plan, v.term(n.arg(1))?, taken])
+            }));
+        }
+    }
+    out
+}
+
+/// The numbers of seats such that weights `[tokens, slots]` are 0 where the seat is not below: through
+/// factors and dividends, to a choice between something and 0.
+fn seat_limits(v: View<'_>, weights: Id, depth: usize) -> Vec<(Dim, Found<'_>)> {
+    let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
+    let mut found = Vec::new();
+    for n in v.all(weights) {
+        match n.op {
+            Op::Mul => found.extend(n.args().iter().flat_map(|&arg| seat_limits(v, arg, depth))),
+            Op::Div => found.extend(seat_limits(v, n.arg(0), depth)),
+            Op::Select if v.is(n.arg(2), 0.0) => {
+                for less in v.nodes(n.arg(0), Op::Lt) {
+                    let limit = v.uniform(less.arg(1)).filter(|limit| *limit >= 0.0 && limit.fract() == 0.0);
+                    let Some(limit) = limit else { continue };
+                    let seats = v.nodes(less.arg(0), Op::PlanSeat);
+                    found.extend(seats.map(|seat| (Dim::constant(limit as u64), seat)));
+                }
+            }
+            _ => {}
         }
     }
     found
