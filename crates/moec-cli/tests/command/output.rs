@@ -114,3 +114,18 @@ fn every_example_compiles_to_the_same_bytes_twice() {
         assert!(one.out == two.out && one.err == two.err && one.code == two.code, "{file} differs");
     }
 }
+
+/// The same, over 20 processes that run at once and compete for the machine.
+#[test]
+fn optimised_text_is_the_same_in_20_processes_under_load() {
+    let folder = Folder::new();
+    let file = example("systems/s8_hot_cold.moe");
+    let emit = || folder.moec(&["opt", &file]).expect(0).out;
+    let first = emit();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..5).map(|_| scope.spawn(|| [emit(), emit(), emit(), emit()])).collect();
+        for out in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+            assert_eq!(out, first);
+        }
+    });
+}
