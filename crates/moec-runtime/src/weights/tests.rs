@@ -151,7 +151,7 @@ fn types_without_meaning_here_are_refused_when_asked_for() {
     let message = files.get("ids").unwrap_err().to_string().replace(&path.display().to_string(), "W");
     assert_eq!(
         message,
-        "tensor \"ids\" in W has elements of type I64; F32, BF16, F16, I32 and BOOL can be used"
+        "tensor \"ids\" in W has elements of type I64; F32, BF16, F16, I32, U8 and BOOL can be used"
     );
 }
 
