@@ -7,7 +7,7 @@
 use egg::Id;
 use moec_ir::{Attrs, DType, Dim, Op};
 
-use super::gate::{in_range, is_route_index};
+use super::gate::{at, densify, in_range, is_route_index};
 use super::seating::{Order, Seating, capacity_of, one_hots, seat_numbers, seatings, seats_kept};
 use super::{contract, one, rules};
 use crate::term::{Found, Term, View};
@@ -370,19 +370,16 @@ fn chosen_where(
     let perm = if axis == 1 { [1 - own, own] } else { [own, 1 - own] };
     let index_term = v.transpose(v.term(index)?, &perm)?;
     let holds = v.expansions(holds).into_iter().find_map(|(source, axes)| {
-        let at: Option<Vec<usize>> =
+        let own: Option<Vec<usize>> =
             axes.iter().map(|axis| places.iter().position(|place| place == axis)).collect();
-        Some((source, at?))
+        Some((source, own?))
     });
-    let (source, at) = holds?;
-    let holds = v.transpose(v.broadcast(v.term(source)?, &at, v.shape(index))?, &perm)?;
-    let along: Vec<i64> = (0..2).map(|i| if i == axis { -1 } else { i as i64 }).collect();
-    let attrs = Attrs::new([("along", along.into()), ("axis", axis.into())]);
-    let scores = v.op(Op::Gather, vec![v.term(select.arg(1))?, index_term.clone()], attrs)?;
+    let (source, own_axes) = holds?;
+    let holds = v.transpose(v.broadcast(v.term(source)?, &own_axes, v.shape(index))?, &perm)?;
+    let scores = at(v, v.term(select.arg(1))?, index_term.clone(), axis)?;
     let zero = v.constant(v.tensor(select.arg(1))?.dtype, scores.shape(), 0.0)?;
     let kept = v.op(Op::Select, vec![holds, scores, zero], Attrs::default())?;
-    let attrs = Attrs::new([("axis", axis.into()), ("size", hot.dim("size")?.into())]);
-    v.op(Op::Densify, vec![kept, index_term], attrs)
+    densify(v, kept, index_term, axis, hot.dim("size")?)
 }
 
 fn combine_of_seated_has_capacity(v: View<'_>, n: Found<'_>) -> Vec<Term> {

@@ -43,12 +43,12 @@ fn along_route(n: Found<'_>, rank: usize) -> bool {
 }
 
 /// `q` at `index`, which has the axes of `q` with slots in place of `axis`.
-fn at(v: View<'_>, q: Term, index: Term, axis: usize) -> Option<Term> {
+pub(super) fn at(v: View<'_>, q: Term, index: Term, axis: usize) -> Option<Term> {
     let along: Vec<i64> = (0..q.rank()).map(|i| if i == axis { -1 } else { i as i64 }).collect();
     v.op(Op::Gather, vec![q, index], Attrs::new([("along", along.into()), ("axis", axis.into())]))
 }
 
-fn densify(v: View<'_>, values: Term, index: Term, axis: usize, size: &Dim) -> Option<Term> {
+pub(super) fn densify(v: View<'_>, values: Term, index: Term, axis: usize, size: &Dim) -> Option<Term> {
     v.op(Op::Densify, vec![values, index], Attrs::new([("axis", axis.into()), ("size", size.into())]))
 }
 
