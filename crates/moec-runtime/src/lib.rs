@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod cpu;
+pub mod probe;
 pub mod seeded;
 pub mod session;
 pub mod threads;

@@ -7,6 +7,9 @@
 //! in alternating rounds; medians are compared. `--target` takes what `moec calibrate --output FILE.toml`
 //! measured. `--write` puts the table between the marks in the document. Nothing else should run meanwhile.
 
+#[expect(dead_code, reason = "the other benchmark needs more")]
+mod support;
+
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -17,53 +20,23 @@ use moec::diag::SourceFile;
 use moec::ir::DType;
 use moec::{Array, ArrayMut, Numerics, Options, Pool, Session, Target, WeightFiles, Weights};
 
-/// E experts of width F, K of them for each token. `K = 0`: all, weighted by a softmax.
-struct Layer {
-    name: &'static str,
-    e: u64,
-    k: u64,
-    h: u64,
-    f: u64,
-}
+use support::{Body, Layer, Types, median};
 
 const LAYERS: [Layer; 8] = [
-    Layer { name: "tiny", e: 4, k: 2, h: 16, f: 16 },
-    Layer { name: "few", e: 4, k: 3, h: 64, f: 64 },
-    Layer { name: "half", e: 8, k: 4, h: 128, f: 128 },
-    Layer { name: "most", e: 8, k: 7, h: 256, f: 256 },
-    Layer { name: "sparse", e: 16, k: 2, h: 256, f: 256 },
-    Layer { name: "many", e: 64, k: 8, h: 64, f: 32 },
-    Layer { name: "large", e: 8, k: 6, h: 1024, f: 1024 },
-    Layer { name: "soft", e: 8, k: 0, h: 256, f: 256 },
+    Layer { name: "tiny", e: 4, k: 2, h: 16, f: 16, body: Body::Relu },
+    Layer { name: "few", e: 4, k: 3, h: 64, f: 64, body: Body::Relu },
+    Layer { name: "half", e: 8, k: 4, h: 128, f: 128, body: Body::Relu },
+    Layer { name: "most", e: 8, k: 7, h: 256, f: 256, body: Body::Relu },
+    Layer { name: "sparse", e: 16, k: 2, h: 256, f: 256, body: Body::Relu },
+    Layer { name: "many", e: 64, k: 8, h: 64, f: 32, body: Body::Relu },
+    Layer { name: "large", e: 8, k: 6, h: 1024, f: 1024, body: Body::Relu },
+    Layer { name: "soft", e: 8, k: 0, h: 256, f: 256, body: Body::Chain },
 ];
 
 const TOKENS: [u64; 4] = [1, 4, 32, 256];
 
 const BEGIN: &str = "<!-- choices: written by the benchmark `choice` -->";
 const END: &str = "<!-- end of choices -->";
-
-fn source(layer: &Layer) -> String {
-    let Layer { name, e, k, h, f } = layer;
-    let body = match k {
-        0 => "sum e over E { p[e] * (x @ w1[e].T @ w2[e].T) }".to_owned(),
-        _ => format!(
-            "sum e over E {{ (p where top_k(p, {k}, over E).mask else 0)[e] * (relu(x @ w1[e].T) @ w2[e].T) }}"
-        ),
-    };
-    format!(
-        "model {name} {{
-    dim T, H = {h}, F = {f}, E = {e}
-    input  x      : f32[T, H]
-    weight router : f32[E, H]    from \"router\"
-    weight w1     : f32[E, F, H] from \"w1\"
-    weight w2     : f32[E, H, F] from \"w2\"
-
-    let p = softmax(x @ router.T, over E)
-    output y : f32[T, H] = {body}
-}}
-"
-    )
-}
 
 /// What the command line asks for.
 struct Wanted {
@@ -149,7 +122,7 @@ struct Duel {
 
 /// The best two programs by the model, measured; none if there is only one.
 fn duel(layer: &Layer, tokens: u64, wanted: &Wanted) -> Result<Option<Duel>, Box<dyn Error>> {
-    let file = SourceFile::new("layer.moe", source(layer));
+    let file = SourceFile::new("layer.moe", layer.source(Types::F32));
     let mut sides: Vec<Side> = Vec::new();
     for (at, numerics) in [
         (tokens, Numerics::Reassociate),
@@ -194,8 +167,7 @@ fn duel(layer: &Layer, tokens: u64, wanted: &Wanted) -> Result<Option<Duel>, Box
         }
     }
     for (at, times) in [first, second].into_iter().zip(&mut times) {
-        times.sort_by(f64::total_cmp);
-        sides[at].measured = times[times.len() / 2];
+        sides[at].measured = median(times);
     }
     let mut side = |at: usize| {
         let empty = Side { words: String::new(), text: String::new(), model: 0.0, measured: 0.0 };

@@ -40,7 +40,7 @@ pub use moec_runtime::session::{
 };
 pub use moec_runtime::threads::{Pool, PoolError};
 pub use moec_runtime::weights::{WeightError, WeightFiles, write_safetensors};
-pub use moec_runtime::{buffer, cpu};
+pub use moec_runtime::{buffer, cpu, probe};
 pub use moec_syntax::format;
 pub use oracle::to_oracle;
 pub use profile::{

@@ -1,0 +1,168 @@
+//! Work at a machine's limits: what a call is held against. Whoever calls looks at the clock.
+//!
+//! [`read`] takes every byte of a buffer from memory once; [`multiply`] adds products to sums that stay
+//! in registers, with nothing to load or store.
+#![expect(unsafe_code, reason = "instructions that the processor was asked for are called")]
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::buffer::Buffer;
+use crate::threads::Pool;
+
+/// What is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// `f32`, by fused multiply-add.
+    F32,
+    /// Pairs of bf16, added to `f32`.
+    Bf16Pairs,
+}
+
+/// Reads every byte of the buffer once, by all threads of the pool, and gives what they make together.
+pub fn read(buffer: &Buffer, pool: &Pool) -> u64 {
+    /// Floats that a thread reads at a time.
+    const CHUNK: usize = 1 << 20;
+    let words = buffer.as_slice::<f32>();
+    let total = AtomicU64::new(0);
+    pool.run(words.len().div_ceil(CHUNK) as u64, 1, &|_, range: Range<u64>| {
+        for index in range {
+            let part = &words[index as usize * CHUNK..words.len().min((index as usize + 1) * CHUNK)];
+            let mut lanes = [0f32; 64];
+            for row in part.as_chunks::<64>().0 {
+                for (lane, value) in lanes.iter_mut().zip(row) {
+                    *lane += value;
+                }
+            }
+            let sum: f32 = lanes.iter().sum();
+            total.fetch_xor(u64::from(sum.to_bits()), Ordering::Relaxed);
+        }
+    });
+    total.into_inner()
+}
+
+/// Does `rounds` rounds of products on each thread of the pool by the widest instruction there is, and
+/// gives the number of floating-point operations done. None where there is no such instruction.
+pub fn multiply(products: Products, rounds: u64, pool: &Pool) -> Option<u64> {
+    let round = widest(products)?;
+    let done = AtomicU64::new(0);
+    pool.run(pool.threads() as u64, 1, &|_, range: Range<u64>| {
+        for _ in range {
+            done.fetch_add(round(rounds), Ordering::Relaxed);
+        }
+    });
+    Some(done.into_inner())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn widest(products: Products) -> Option<fn(u64) -> u64> {
+    use std::arch::is_x86_feature_detected as detected;
+    let wide = detected!("avx512f");
+    match products {
+        // SAFETY (all three): the feature was found.
+        Products::F32 if wide => Some(|rounds| unsafe { x86::f32_512(rounds) }),
+        Products::F32 if detected!("avx2") && detected!("fma") => {
+            Some(|rounds| unsafe { x86::f32_256(rounds) })
+        }
+        Products::Bf16Pairs if wide && detected!("avx512bf16") => {
+            Some(|rounds| unsafe { x86::pairs_512(rounds) })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn widest(products: Products) -> Option<fn(u64) -> u64> {
+    (products == Products::F32).then_some(portable as fn(u64) -> u64)
+}
+
+/// Sums in four lanes, as the widest vectors of other machines.
+#[cfg(not(target_arch = "x86_64"))]
+fn portable(rounds: u64) -> u64 {
+    const SUMS: usize = 12;
+    let mut sums = [[0f32; 4]; SUMS];
+    let [a, b] = [[black_box(0.5f32); 4], [black_box(0.25f32); 4]];
+    for _ in 0..rounds {
+        for lanes in &mut sums {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane = a.mul_add(b, *lane);
+            }
+        }
+    }
+    black_box(sums);
+    rounds * (SUMS * 4 * 2) as u64
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::black_box;
+
+    /// Sums enough to hide the latency of an addition on any machine known.
+    const SUMS: usize = 24;
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn f32_512(rounds: u64) -> u64 {
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        let [a, b] = [0.5, 0.25].map(|x| _mm512_set1_ps(black_box(x)));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(a, b, *sum);
+            }
+        }
+        black_box(sums);
+        rounds * (SUMS * 16 * 2) as u64
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) fn pairs_512(rounds: u64) -> u64 {
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        let [a, b] = [0.5, 0.25].map(|x| {
+            let wide = _mm512_set1_ps(black_box(x));
+            _mm512_cvtne2ps_pbh(wide, wide)
+        });
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, a, b);
+            }
+        }
+        black_box(sums);
+        rounds * (SUMS * 32 * 2) as u64
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn f32_256(rounds: u64) -> u64 {
+        const SUMS: usize = 12;
+        let mut sums = [_mm256_setzero_ps(); SUMS];
+        let [a, b] = [0.5, 0.25].map(|x| _mm256_set1_ps(black_box(x)));
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(a, b, *sum);
+            }
+        }
+        black_box(sums);
+        rounds * (SUMS * 8 * 2) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_is_counted() {
+        for threads in [1, 2] {
+            let pool = Pool::new(threads).unwrap();
+            for products in [Products::F32, Products::Bf16Pairs] {
+                let once = multiply(products, 10, &pool);
+                assert_eq!(multiply(products, 30, &pool), once.map(|flops| 3 * flops));
+            }
+            let mut buffer = Buffer::zeroed(5 << 20).unwrap();
+            assert_eq!(read(&buffer, &pool), 0);
+            buffer.as_mut_slice::<f32>()[(1 << 20) + 3] = 1.0;
+            assert_eq!(read(&buffer, &pool), u64::from(1f32.to_bits()));
+        }
+    }
+}
