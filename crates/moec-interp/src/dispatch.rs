@@ -74,11 +74,17 @@ pub(crate) fn take_seats(cx: &Cx<'_>) -> Evaluated {
 }
 
 pub(crate) fn subset(cx: &Cx<'_>) -> Evaluated {
-    let (plan, experts) = (cx.plan()?, cx.attrs.ints("experts"));
-    let renumbered = |expert: usize| experts.iter().position(|&e| e as usize == expert);
+    let (plan, list) = (cx.plan()?, cx.tensor(1)?);
+    let mut renumbered = vec![None; plan.experts()];
+    for (new, &value) in list.data.iter().enumerate() {
+        let expert = cx.index(value, plan.experts())?;
+        if renumbered[expert].replace(new).is_some() {
+            return Err(cx.error(format!("expert {expert} is listed twice")));
+        }
+    }
     let chosen: Vec<Option<usize>> =
-        plan.expert_of_pair().into_iter().map(|expert| expert.and_then(renumbered)).collect();
-    Ok(Value::Plan(Plan::new(plan.tokens, plan.slots, experts.len(), &chosen)))
+        plan.expert_of_pair().into_iter().map(|expert| expert.and_then(|e| renumbered[e])).collect();
+    Ok(Value::Plan(Plan::new(plan.tokens, plan.slots, list.data.len(), &chosen)))
 }
 
 pub(crate) fn flatten(cx: &Cx<'_>) -> Evaluated {

@@ -208,9 +208,10 @@ impl Analysis<'_> {
             Op::PlanFlatten => Some(args[0]),
             // Seats depend on what other rows chose.
             Op::PlanCapacity => (args[0] == Free).then_some(Free),
-            Op::PlanSubset => match args[0] {
-                State::Plan { .. } => Some(State::Plan { order: id }),
-                state => Some(state),
+            Op::PlanSubset => match (args[0], args[1]) {
+                (State::Plan { .. }, Free) => Some(State::Plan { order: id }),
+                (Free, Free) => Some(Free),
+                _ => None,
             },
             Op::PlanSeat | Op::TakeSeats => args.iter().all(|arg| *arg == Free).then_some(Free),
             Op::TakeRows => self.take(&args, 1, Some(0)),

@@ -118,14 +118,15 @@ fn subsets_are_row_by_row_and_capacities_are_not() {
         %1 = input {{name = "x"}} : f32[T, 4]
         %2 = input {{name = "w"}} : f32[T, 2]
         %3 = plan %0 {{experts = 4}} : plan(4, T, 2)
-        %4 = {plan}
-        %5 = take_rows %4, %1 : f32[2*T, 4]
-        %6 = combine %4, %2, %5 : f32[T, 4]
-        output "y" = %6
+        %4 = literal {{values = [2, 0]}} : i32[2]
+        %5 = {plan}
+        %6 = take_rows %5, %1 : f32[2*T, 4]
+        %7 = combine %5, %2, %6 : f32[T, 4]
+        output "y" = %7
         "#
         )
     };
-    accepted(&program("plan_subset %3 {experts = [2, 0]} : plan(2, T, 2)"));
+    accepted(&program("plan_subset %3, %4 : plan(2, T, 2)"));
     let capacity = "plan_capacity %3 {capacity = 1, group = T, slots_first = true} : plan(4, T, 2)";
     assert_eq!(rowwise(&module(&program(capacity)), "T"), None);
 }

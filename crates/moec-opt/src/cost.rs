@@ -93,7 +93,8 @@ impl<'a> Model<'a> {
             let operands: Vec<Operand<'_>> = node.args.iter().map(operand).collect();
             let plan = node.args.first().map(|plan| plan.index());
             let from = plan.and_then(|plan| module.nodes[plan].ty.plan());
-            let own = kept(node.op, &node.attrs, from, plan.and_then(|plan| plans[plan].as_ref()));
+            let operand = plan.and_then(|plan| plans[plan].as_ref());
+            let own = kept(node.op, &node.attrs, node.ty.plan(), from, operand);
             let cost = (!free).then(|| self.op(node.op, &operands, &node.attrs, &node.ty));
             let seconds = cost.map_or(0.0, |cost| cost.picoseconds as f64 * 1e-12);
             out.push(NodeReport { rule: None, seconds, bound: cost.map(|cost| cost.bound) });

@@ -119,8 +119,8 @@ fn evaluate(graph: &Graph, op: Op, node: &ENode) -> Result<Known, String> {
     };
     let fixed = op != Op::Input && args.iter().all(|known| known.fixed);
     let plan = args.first().filter(|known| known.ty.plan().is_some());
-    let kept =
-        kept(op, &attrs, plan.and_then(|known| known.ty.plan()), plan.and_then(|known| known.kept.as_ref()));
+    let from = plan.and_then(|known| known.ty.plan());
+    let kept = kept(op, &attrs, ty.plan(), from, plan.and_then(|known| known.kept.as_ref()));
     let ranges: Vec<(&Type, Range)> = args.iter().map(|known| (&known.ty, known.range)).collect();
     let wholes: Vec<(&Type, bool)> = args.iter().map(|known| (&known.ty, known.whole)).collect();
     let range = range(op, &ranges, &attrs, sizing.table());

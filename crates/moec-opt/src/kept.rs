@@ -11,9 +11,15 @@ pub(crate) struct Kept {
     pub(crate) of: Dim,
 }
 
-/// What a plan made by `op` keeps, given what its operand, a plan of type `from`, does.
-pub(crate) fn kept(op: Op, attrs: &Attrs, from: Option<&PlanType>, operand: Option<&Kept>) -> Option<Kept> {
-    let from = from?;
+/// What `plan`, made by `op`, keeps, given what its operand, a plan of type `from`, does.
+pub(crate) fn kept(
+    op: Op,
+    attrs: &Attrs,
+    plan: Option<&PlanType>,
+    from: Option<&PlanType>,
+    operand: Option<&Kept>,
+) -> Option<Kept> {
+    let (plan, from) = (plan?, from?);
     let of = operand.map_or(&from.experts, |known| &known.of).clone();
     let known = operand.and_then(|known| known.seats.clone());
     match op {
@@ -26,8 +32,7 @@ pub(crate) fn kept(op: Op, attrs: &Attrs, from: Option<&PlanType>, operand: Opti
             Some(Kept { seats: seats.or(known), of })
         }
         Op::PlanSubset => {
-            let listed = Dim::constant(attrs.ints("experts").len() as u64);
-            let seats = known.and_then(|seats| seats.divided_by(&from.experts)?.times(&listed).ok());
+            let seats = known.and_then(|seats| seats.divided_by(&from.experts)?.times(&plan.experts).ok());
             Some(Kept { seats, of })
         }
         Op::PlanFlatten => operand.cloned(),

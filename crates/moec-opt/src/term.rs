@@ -242,6 +242,12 @@ impl<'a> View<'a> {
         self.op(Op::Const, Vec::new(), Attrs::new([("type", ty.into()), ("value", value.into())]))
     }
 
+    /// The numbers from 0 up to `size`.
+    pub(crate) fn count(self, size: &Dim) -> Option<Term> {
+        let ty = TensorType::new(DType::I32, [size.clone()]);
+        self.op(Op::Iota, Vec::new(), Attrs::new([("axis", 0usize.into()), ("type", ty.into())]))
+    }
+
     /// `x` transposed; nothing if `perm` keeps every axis.
     pub(crate) fn transpose(self, x: Term, perm: &[usize]) -> Option<Term> {
         if perm.iter().copied().eq(0..x.rank()) {

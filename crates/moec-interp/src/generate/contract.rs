@@ -1,6 +1,6 @@
 //! Contractions and routing plans.
 
-use moec_ir::{DType, Dim, EinsumSpec, Op, TensorType, ValueId};
+use moec_ir::{Attr, DType, Dim, EinsumSpec, Number, Op, TensorType, ValueId};
 
 use super::{Growth, Known, Range, Step};
 
@@ -144,7 +144,10 @@ fn dropping(g: &mut Growth) -> Option<()> {
         g.rng.shuffle(&mut listed);
         listed.truncate(1 + g.rng.below(listed.len()));
         e = Dim::constant(listed.len() as u64);
-        plan = g.push(Op::PlanSubset, &[plan], [("experts", listed.into())]);
+        let ty = TensorType::new(DType::I32, [e.clone()]);
+        let values = listed.iter().map(|&expert| Number::new(expert as f64)).collect();
+        let list = g.push(Op::Literal, &[], [("type", ty.into()), ("values", Attr::Numbers(values))]);
+        plan = g.push(Op::PlanSubset, &[plan, list], []);
     }
     if limited {
         let group =

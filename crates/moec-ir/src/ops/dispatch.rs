@@ -64,18 +64,14 @@ pub(super) fn take_seats(cx: &Infer<'_>) -> Result<Type, String> {
 
 pub(super) fn subset(cx: &Infer<'_>) -> Result<Type, String> {
     let plan = plan_operand(cx)?;
-    let chosen = cx.attrs.ints("experts");
-    let below = |&expert: &i64| {
-        u64::try_from(expert)
-            .is_ok_and(|e| e < i64::MAX as u64 && cx.dims.at_most(&(e + 1).into(), &plan.experts))
+    let list = cx.expect_dtype(1, DType::I32)?;
+    let [kept] = list.shape.as_slice() else {
+        return Err(format!("experts {list}, expected one axis"));
     };
-    if let Some(expert) = chosen.iter().find(|expert| !below(expert)) {
-        return Err(format!("expert {expert} is not proved to be one of {}", plan.experts));
+    if kept.is(0) || !cx.dims.at_most(kept, &plan.experts) {
+        return Err(format!("{kept} experts are not proved to be some of {}", plan.experts));
     }
-    if chosen.is_empty() || (1..chosen.len()).any(|i| chosen[..i].contains(&chosen[i])) {
-        return Err(format!("experts = {chosen:?}, expected at least one and none twice"));
-    }
-    Ok(Type::Plan(PlanType { experts: Dim::constant(chosen.len() as u64), ..plan.clone() }))
+    Ok(Type::Plan(PlanType { experts: kept.clone(), ..plan.clone() }))
 }
 
 /// Operand 1 with its `leading` axes replaced by plan rows.

@@ -217,8 +217,9 @@ op_table! {
     PlanFlatten = "plan_flatten" (1) [] dispatch::flatten, moved;
     /// The pairs whose seat (see `plan_seat`) is below `capacity`.
     PlanCapacity = "plan_capacity" (1) [capacity: Dim, group: Dim, slots_first: Bool] dispatch::capacity, scan;
-    /// The pairs of the listed experts; expert `i` of the result is expert `experts[i]` of the operand.
-    PlanSubset = "plan_subset" (1) [experts: Ints] dispatch::subset, scan;
+    /// The pairs of the experts in `i32[kept]`, of which none is there twice; expert `i` of the result is
+    /// the one at `i` of the list: of plan, list.
+    PlanSubset = "plan_subset" (2) [] dispatch::subset, scan;
     /// `i32[tokens, slots]`: how many pairs of the same expert come before each pair among every `group`
     /// tokens that follow one another, counted by slot and then token if `slots_first`, else by
     /// number; -1 for a pair that is not in the plan.

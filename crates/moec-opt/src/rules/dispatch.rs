@@ -10,7 +10,7 @@ use super::{one, rules};
 use crate::term::{Found, Term, View, leading};
 
 rules! {
-    /// The sum over experts of a sparse gate times Y adds up the chosen pairs only.
+    /// The sum over experts of a sparse gate, or of a part of one, times Y adds up the chosen pairs only.
     sum_of_gated_is_combine: Finite [Sum];
     /// A sum gated by a sum of sparse gates is the sum of one gated by each.
     sum_gated_by_sum_of_gates: Reassociate [Sum];
@@ -30,8 +30,33 @@ pub(super) struct Gate {
     pub(super) index: Term,
     /// How many experts there are.
     pub(super) experts: Dim,
+    /// The experts that the gate is for, if it is a part of one for all.
+    pub(super) among: Option<Term>,
     /// The axis of the bigger tensor that is the gate's tokens.
     pub(super) tokens: usize,
+}
+
+/// The ways in which a class is a `densify`, or some positions of one along its axis: which, as a list.
+fn densified(v: View<'_>, class: Id) -> Vec<(Found<'_>, Option<Term>)> {
+    let mut found: Vec<_> = v.nodes(class, Op::Densify).map(|d| (d, None)).collect();
+    for part in v.all(class).filter(|part| matches!(part.op, Op::Slice | Op::Gather)) {
+        for d in v.nodes(part.arg(0), Op::Densify).filter(|d| d.axis() == part.axis()) {
+            let list = match part.op {
+                Op::Slice => d.dim("size").and_then(|size| v.along(part, vec![v.count(size)?], 0)),
+                _ if part.axes("along") == [usize::MAX] => {
+                    let distinct = v.integers(part.arg(1)).is_some_and(|list| all_differ(&list));
+                    v.term(part.arg(1)).filter(|_| distinct)
+                }
+                _ => None,
+            };
+            found.extend(list.map(|list| (d, Some(list))));
+        }
+    }
+    found
+}
+
+fn all_differ(list: &[i64]) -> bool {
+    (1..list.len()).all(|i| !list[..i].contains(&list[i]))
 }
 
 /// The ways in which a class is a sparse gate along `axis` that repeats along all axes but one.
@@ -41,14 +66,15 @@ fn gates(v: View<'_>, class: Id, axis: usize) -> Vec<Gate> {
         if map.len() != 2 || !map.contains(&axis) {
             continue;
         }
-        for d in v.nodes(source, Op::Densify).filter(|d| map.get(d.axis()) == Some(&axis)) {
+        let along = |(d, _): &(Found<'_>, _)| map.get(d.axis()) == Some(&axis);
+        for (d, among) in densified(v, source).into_iter().filter(along) {
             let tokens = 1 - d.axis();
             let perm = [tokens, d.axis()];
             let row_first = |arg| v.transpose(v.term(arg)?, &perm);
             if let (Some(weights), Some(index), Some(experts)) =
                 (row_first(d.arg(0)), row_first(d.arg(1)), d.dim("size"))
             {
-                found.push(Gate { weights, index, experts: experts.clone(), tokens: map[tokens] });
+                found.push(Gate { weights, index, experts: experts.clone(), among, tokens: map[tokens] });
             }
         }
     }
@@ -62,7 +88,7 @@ fn choices(v: View<'_>, class: Id, axis: usize) -> Vec<Gate> {
         if let Some(index) = index
             && let Some(weights) = v.constant(DType::F32, index.shape(), 1.0)
         {
-            found.push(Gate { weights, index, experts: experts.clone(), tokens });
+            found.push(Gate { weights, index, experts: experts.clone(), among: None, tokens });
         }
     };
     for (source, map) in v.expansions(class) {
@@ -95,7 +121,10 @@ fn choices(v: View<'_>, class: Id, axis: usize) -> Vec<Gate> {
 fn combine(v: View<'_>, gate: Gate, y: Term, axis: usize) -> Option<Term> {
     let rank = y.rank();
     let pairs = v.transpose(y, &leading(&[axis, gate.tokens], rank))?;
-    let plan = v.op(Op::Plan, vec![gate.index], Attrs::new([("experts", gate.experts.into())]))?;
+    let mut plan = v.op(Op::Plan, vec![gate.index], Attrs::new([("experts", gate.experts.into())]))?;
+    if let Some(list) = gate.among {
+        plan = v.op(Op::PlanSubset, vec![plan, list], Attrs::default())?;
+    }
     let taken = v.op(Op::TakePairs, vec![plan.clone(), pairs], Attrs::default())?;
     let sum = v.op(Op::Combine, vec![plan, gate.weights, taken], Attrs::default())?;
     // Tokens are first now; back to where they were without `axis`.

@@ -2,7 +2,7 @@
 //! over pairs of experts. Deeper nests follow one level at a time.
 
 use egg::Id;
-use moec_ir::{Attrs, Dim, Op, TensorType};
+use moec_ir::{Attrs, Dim, Op};
 
 use super::dispatch::{Gate, gated};
 use super::rules;
@@ -54,7 +54,7 @@ fn gated_by_group(v: View<'_>, class: Id, axis: usize, groups: usize) -> Vec<(Gr
 fn nested_sparse_sums_are_one(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let axis = n.axis();
     let mut out = Vec::new();
-    for (outer, rest) in gated(v, n.arg(0), axis, 2) {
+    for (outer, rest) in gated(v, n.arg(0), axis, 2).into_iter().filter(|(gate, _)| gate.among.is_none()) {
         let crate::term::TermKind::Class(rest) = rest.kind else { continue };
         for sum in v.nodes(rest, Op::Sum) {
             // The axes of groups and tokens before the inner sum removed its own.
@@ -84,9 +84,7 @@ fn merged(v: View<'_>, outer: &Gate, inner: GroupGate, y: Term, axis: usize) -> 
     let outer_weights = v.broadcast(outer.weights.clone(), &[0, 1], index.shape())?;
     let weights = v.op(Op::Mul, vec![outer_weights, weights], Attrs::default())?;
     // The number of an expert among all is read from a table of groups and experts.
-    let count = TensorType::new(moec_ir::DType::I32, vec![total.clone()]);
-    let count = v.op(Op::Iota, Vec::new(), Attrs::new([("axis", 0usize.into()), ("type", count.into())]))?;
-    let table = v.reshape(count, &[outer.experts.clone(), inner.experts])?;
+    let table = v.reshape(v.count(&total)?, &[outer.experts.clone(), inner.experts])?;
     let new = Attrs::new([("along", vec![-1i64, -1].into()), ("axis", 0usize.into())]);
     let table = v.op(Op::Gather, vec![table, outer.index.clone()], new)?;
     let aligned = Attrs::new([("along", vec![0i64, 1, -1].into()), ("axis", 2usize.into())]);

@@ -429,8 +429,7 @@ fn by_piece(
         let expert = |row: i64| order.iter().position(|&at| at == row).map(|e| e as i64);
         let experts: Vec<i64> = (start..start + size).map(expert).collect::<Option<_>>()?;
         start += size;
-        let subset = Attrs::new([("experts", experts.into())]);
-        let plan = v.op(Op::PlanSubset, vec![v.term(n.arg(0))?], subset)?;
+        let plan = v.op(Op::PlanSubset, vec![v.term(n.arg(0))?, list(v, &experts)?], Attrs::default())?;
         let rows = v.again(take, vec![plan.clone(), v.transpose(v.term(piece)?, turn)?])?;
         let part = v.op(Op::Combine, vec![plan, v.term(n.arg(1))?, rows], Attrs::default())?;
         sum = Some(match sum {

@@ -366,7 +366,7 @@ pub(super) fn origins(v: View<'_>, plan: Id, depth: usize) -> Vec<Origin> {
                 }));
             }
             Op::PlanSubset => {
-                let listed = n.attrs().ints("experts").to_vec();
+                let Some(listed) = v.integers(n.arg(1)) else { continue };
                 for mut origin in origins(v, n.arg(0), depth) {
                     let chosen: Option<Vec<i64>> = match &origin.experts {
                         None => Some(listed.clone()),

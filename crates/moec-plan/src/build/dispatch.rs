@@ -1,6 +1,6 @@
 //! Routing plans: grouping, dropping, flattening, combining. See [`RoutingBuffers`].
 
-use moec_ir::{DType, Dim, DimExpr, Node, Number, Op, ValueId};
+use moec_ir::{DType, Dim, DimExpr, Node, Op, ValueId};
 
 use crate::{
     BufferId, Group, Kernel, Load, Map, Place, PlanError, ReduceOp, RoutingBuffers, ScatterAdd, Seat,
@@ -132,31 +132,51 @@ impl Planner<'_> {
         Ok(View::natural(numbers.buffer, &[groups.times(group)?])?)
     }
 
-    /// Experts are renumbered by a table, whose last entry stands for all others.
+    /// Experts are renumbered by a table, made when the list is known: most lists are when weights are
+    /// loaded. What a dropped pair has is no expert of the table.
     pub(super) fn subset(&mut self, id: ValueId, node: &Node) -> Result<(), PlanError> {
         let from = self.choice(node.args[0])?;
-        let listed = node.attrs.ints("experts");
-        let experts = Dim::constant(listed.len() as u64);
-        let others = listed.iter().max().map_or(0, |most| most + 1);
-        let new = |old| listed.iter().position(|expert| *expert == old).unwrap_or(listed.len());
-        let entries: Vec<Number> = (0..=others).map(|old| Number::new(new(old) as f64)).collect();
-        let size = Dim::constant(entries.len() as u64);
-        let place = Place::Literal(entries.into());
-        let table = self.buffer(format!("v{}_number", id.0), DType::I32, DimExpr::Dim(size.clone()), place);
-        let table = View::natural(table, std::slice::from_ref(&size))?;
+        let list = node.args[1];
+        let experts = self.shape(list)[0].clone();
+        let table = self.numbers_anew(id, list, &from.experts)?;
         let index = self.scratch(format!("v{}_chosen", id.0), DType::I32, &from.index.shape)?;
-        let limit = after_last(&from.experts).filter(|_| from.drops).unwrap_or_else(|| from.experts.clone());
         let mut emitter = Emitter::new(self);
         let old = emitter.load(from.index.load(&Coord::axes(2))?);
-        let old = emitter.in_range(old, &limit);
-        let last = emitter.number(DType::I32, others as f64);
-        let old = emitter.apply(Op::Minimum, &[old, last], DType::I32);
-        let old = emitter.in_range(old, &size);
-        let value = emitter.load(table.load(&[Coord::value(old)])?);
+        let value = if from.drops {
+            let (limit, none) = (emitter.size(&from.experts), emitter.size(&experts));
+            let counts = emitter.apply(Op::Lt, &[old, limit], DType::Bool);
+            let zero = emitter.number(DType::I32, 0.0);
+            let some = emitter.apply(Op::Select, &[counts, old, zero], DType::I32);
+            let some = emitter.in_range(some, &from.experts);
+            let new = emitter.load(table.load(&[Coord::value(some)])?);
+            emitter.apply(Op::Select, &[counts, new, none], DType::I32)
+        } else {
+            let old = emitter.in_range(old, &from.experts);
+            emitter.load(table.load(&[Coord::value(old)])?)
+        };
         let scalars = emitter.scalars;
         let map = Map { shape: from.index.shape, scalars, value, out: index.store() };
         self.step(self.phase(id), id, Kernel::Map(map));
         self.chosen(id, Choice { index, experts, drops: true })
+    }
+
+    /// For each of `of` experts its place in `list`, or the length of the list.
+    fn numbers_anew(&mut self, id: ValueId, list: ValueId, of: &Dim) -> Result<View, PlanError> {
+        let phase = self.phase(list);
+        self.settle(list, phase)?;
+        let table = self.scratch(format!("v{}_number", id.0), DType::I32, std::slice::from_ref(of))?;
+        let count = self.shape(list)[0].clone();
+        let mut emitter = Emitter::new(self);
+        let base = emitter.size(&count);
+        let index = emitter.at(list, &[Coord::axis(0)])?;
+        let index = emitter.in_range(index, of);
+        let place = emitter.position(&Coord::axis(0));
+        let update = emitter.apply(Op::Sub, &[place, base], DType::I32);
+        let scalars = emitter.scalars;
+        let (outer, len, out) = (Vec::new(), of.clone(), table.store());
+        let kernel = ScatterAdd { outer, len, count, scalars, base, index, update, out };
+        self.step(phase, id, Kernel::ScatterAdd(kernel));
+        Ok(table)
     }
 
     /// What the pairs of a plan chose.

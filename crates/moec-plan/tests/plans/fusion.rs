@@ -199,11 +199,12 @@ fn a_chain_of_plans_is_grouped_once() {
         %3 = input {name = "g"} : f32[T, 1]
         %4 = plan %1 {experts = 5} : plan(5, T, 1)
         %5 = plan_capacity %4 {capacity = 2, group = T, slots_first = true} : plan(5, T, 1)
-        %6 = plan_subset %5 {experts = [3, 1]} : plan(2, T, 1)
-        %7 = take_rows %6, %0 : f32[T, 8]
-        %8 = grouped_matmul %6, %7, %2 {spec = "ab,cbd->ad"} : f32[T, 16]
-        %9 = combine %6, %3, %8 : f32[T, 16]
-        output "y" = %9
+        %6 = literal {values = [3, 1]} : i32[2]
+        %7 = plan_subset %5, %6 : plan(2, T, 1)
+        %8 = take_rows %7, %0 : f32[T, 8]
+        %9 = grouped_matmul %7, %8, %2 {spec = "ab,cbd->ad"} : f32[T, 16]
+        %10 = combine %7, %3, %9 : f32[T, 16]
+        output "y" = %10
         "#,
     );
     assert_eq!(kinds(&plan), ["seat", "map", "map", "group", "product", "reduce"]);

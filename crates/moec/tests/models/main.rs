@@ -37,7 +37,7 @@ fn settle(path: &Path, text: &str) -> Option<String> {
 
 /// Folders whose experts still compute tokens that are not routed to them: rules for their form are
 /// missing.
-const NOT_SPARSE: &[&str] = &["deepseek_v4_hash", "longcat_flash"];
+const NOT_SPARSE: &[&str] = &["deepseek_v4_hash"];
 
 #[test]
 fn every_folder_gives_the_numbers_of_the_original() {
