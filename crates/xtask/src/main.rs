@@ -20,6 +20,7 @@ usage: cargo xtask NAME
                         which; writes docs/soundness.md
   ablation              print what gets costlier without each rule of the optimiser; writes
                         docs/ablation.md
+  bench [OPTION]...     time layers beside the limits of this machine: see `bench --help`
   fuzz [OPTION]...      throw damaged programs and weight files at the compiler: see `fuzz --help`
   fuzz-coverage TARGET [OPTION]...
                         the same with libFuzzer, which looks at coverage and takes the options;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         ["bless"] => bless(),
         ["nets"] => report(&["-p", "moec-opt", "--lib", "soundness::nets"]),
         ["ablation"] => report(&["-p", "moec", "--test", "ablation"]),
+        ["bench", options @ ..] => {
+            cargo(&[&["run", "--quiet", "--release", "--package", "moec-bench", "--"], options].concat(), &[])
+        }
         ["fuzz-coverage", target, options @ ..] => fuzz_coverage(target, options),
         ["fuzz", options @ ..] => {
             cargo(&[&["run", "--quiet", "--package", "moec-fuzz", "--"], options].concat(), &[])

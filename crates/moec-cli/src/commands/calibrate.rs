@@ -4,12 +4,11 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use moec::cpu::Cpu;
-use moec::diag::SourceFile;
 use moec::ir::DType;
-use moec::{HostTensor, Options, Pool, Session, Target, WeightFiles, Weights};
+use moec::{Pool, Target};
+use moec_bench::Caller;
 
 use crate::failure::Failure;
 use crate::files::write;
@@ -83,16 +82,16 @@ fn measure(cpu: &Cpu, threads: usize) -> Result<Target, Failure> {
     let cache_bytes = last_cache().unwrap_or(Target::default().cache_bytes);
     // More weights than any cache holds, read once for one token.
     let columns = ((4.0 * cache_bytes).max(128e6) / (4.0 * 4096.0)) as u64 / 64 * 64;
-    let memory = Program::product(DType::F32, 1, 4096, columns, &all)?.seconds()?;
+    let memory = Caller::product(DType::F32, 1, 4096, columns, &all)?.least()?;
     let step = chain(40, 1, 8, &one)? - chain(8, 1, 8, &one)?;
     let step = (step / 32.0).max(1e-9);
     let alone = chain(16, 256, 512, &one)? / 16.0;
     let fork = if threads > 1 { chain(16, 256, 512, &all)? / 16.0 - alone / threads as f64 } else { 0.0 };
     let fork = fork.max(1e-7);
     let near_columns = ((0.4 * cache_bytes).min(16e6) as u64 / (4 * 1024)).max(1);
-    let near = Program::product(DType::F32, 1, 1024, near_columns, &all)?.seconds()?;
-    let matrix = Program::product(DType::F32, 512, 1024, 2048, &all)?.seconds()?;
-    let element = Program::elements(256, 1024, &all)?.seconds()?;
+    let near = Caller::product(DType::F32, 1, 1024, near_columns, &all)?.least()?;
+    let matrix = Caller::product(DType::F32, 512, 1024, 2048, &all)?.least()?;
+    let element = elements(256, 1024, &all)?;
     Ok(Target {
         name: "host".to_owned(),
         isa: "host".to_owned(),
@@ -121,90 +120,17 @@ fn chain(kernels: u32, rows: u64, width: u64, pool: &Arc<Pool>) -> Result<f64, F
     for at in 0..kernels {
         let _ = writeln!(body, "    %{} = softmax %{at} {{axis = 1}} : f32[T, {width}]", at + 1);
     }
-    Program::new(DType::F32, &body, kernels, rows, width, width, pool)?.seconds()
+    Ok(Caller::operations(DType::F32, &body, kernels, rows, width, pool)?.least()?)
 }
 
-/// A program that is called over and over.
-pub(super) struct Program {
-    session: Session,
-    input: HostTensor,
-    output: HostTensor,
-}
-
-impl Program {
-    /// A product of an input and a weight, both of element type `dtype`.
-    pub(super) fn product(
-        dtype: DType,
-        rows: u64,
-        depth: u64,
-        columns: u64,
-        pool: &Arc<Pool>,
-    ) -> Result<Program, Failure> {
-        let body = format!(
-            "    %1 = weight {{from = \"w\", name = \"w\"}} : {dtype}[{columns}, {depth}]
-    %2 = einsum %0, %1 {{spec = \"ab,cb->ac\"}} : f32[T, {columns}]
-"
-        );
-        Program::new(dtype, &body, 2, rows, depth, columns, pool)
-    }
-
-    /// One loop over elements.
-    fn elements(rows: u64, width: u64, pool: &Arc<Pool>) -> Result<Program, Failure> {
-        let ty = format!("f32[T, {width}]");
-        let body = format!(
-            "    %1 = silu %0 : {ty}\n    %2 = mul %0, %1 : {ty}\n    %3 = silu %2 : {ty}\n    \
-             %4 = mul %1, %3 : {ty}\n"
-        );
-        Program::new(DType::F32, &body, 4, rows, width, width, pool)
-    }
-
-    fn new(
-        dtype: DType,
-        body: &str,
-        result: u32,
-        rows: u64,
-        input: u64,
-        output: u64,
-        pool: &Arc<Pool>,
-    ) -> Result<Program, Failure> {
-        let text = format!(
-            "module probe {{\n    dim T\n    %0 = input {{name = \"x\"}} : {dtype}[T, {input}]\n{body}    \
-             output \"y\" = %{result}\n}}\n"
-        );
-        let bug = |error: &dyn std::fmt::Display| Failure::Bug(format!("calibrating: {error}"));
-        let options = Options { optimise: false, ..Options::default() };
-        let artifact = moec::compile(&SourceFile::new("probe.moir", text), &options, &mut |_| ())
-            .map_err(|error| bug(&error))?;
-        let files = WeightFiles::default();
-        let sizes = artifact.checked().ir.dims.sized().clone();
-        let mut quiet = |_: &str, _: u64| ();
-        let mut weights = Weights::new(&files, 0, sizes, pool, &mut quiet);
-        let loaded = artifact.load(&mut weights, pool).map_err(Failure::input)?;
-        let zeros = |dtype, width| HostTensor::zeros(dtype, &[rows, width]).map_err(Failure::input);
-        let session = Session::new(loaded, Arc::clone(pool));
-        Ok(Program { session, input: zeros(dtype, input)?, output: zeros(DType::F32, output)? })
-    }
-
-    /// The seconds of one call.
-    pub(super) fn once(&mut self) -> Result<f64, Failure> {
-        let started = Instant::now();
-        let mut outputs = [self.output.array_mut()];
-        self.session.run(&[self.input.array()], &mut outputs).map_err(Failure::input)?;
-        Ok(started.elapsed().as_secs_f64())
-    }
-
-    /// The seconds of a call, over a quarter of a second. What disturbs it only makes it longer, so
-    /// it is the tenth part of calls that took least which tells.
-    fn seconds(&mut self) -> Result<f64, Failure> {
-        (0..3).try_for_each(|_| self.once().map(drop))?;
-        let begun = Instant::now();
-        let mut times = Vec::new();
-        while times.len() < 7 || begun.elapsed() < Duration::from_millis(250) {
-            times.push(self.once()?);
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 10])
-    }
+/// One loop over elements.
+fn elements(rows: u64, width: u64, pool: &Arc<Pool>) -> Result<f64, Failure> {
+    let ty = format!("f32[T, {width}]");
+    let body = format!(
+        "    %1 = silu %0 : {ty}\n    %2 = mul %0, %1 : {ty}\n    %3 = silu %2 : {ty}\n    \
+         %4 = mul %1, %3 : {ty}\n"
+    );
+    Ok(Caller::operations(DType::F32, &body, 4, rows, width, pool)?.least()?)
 }
 
 /// Bytes of the largest cache of the first core, where the system tells.

@@ -33,9 +33,10 @@ const LAW: &[(&str, &[&str])] = &[
             "moec-import",
         ],
     ),
+    ("moec-bench", &["moec"]),
     ("moec-filetest", &["moec", "moec-diag"]),
     ("moec-fuzz", &["moec-diag", "moec-ir", "moec-syntax", "moec-lower", "moec-runtime", "moec-import"]),
-    ("moec-cli", &["moec", "moec-filetest"]),
+    ("moec-cli", &["moec", "moec-bench", "moec-filetest"]),
     ("xtask", &[]),
 ];
 
@@ -54,7 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("safetensors", &["moec-runtime"]),
     ("clap*", &["moec-cli"]),
     ("indicatif", &["moec-cli"]),
-    ("serde*", &["moec", "moec-cli", "moec-filetest", "moec-import"]),
+    ("serde*", &["moec", "moec-bench", "moec-cli", "moec-filetest", "moec-import"]),
 ];
 
 /// How the comment begins above lints that differ.
@@ -182,7 +183,7 @@ mod tests {
         );
         assert_eq!(
             findings("moec-opt", "[dependencies]\nserde_json.workspace = true\n"),
-            ["`serde_json` lives in moec, moec-cli, moec-filetest, moec-import, not in moec-opt"]
+            ["`serde_json` lives in moec, moec-bench, moec-cli, moec-filetest, moec-import, not in moec-opt"]
         );
         assert!(findings("moec-opt", "[dependencies]\negg.workspace = true\n").is_empty());
     }

@@ -14,7 +14,7 @@ const LONG_LINES: usize = 600;
 const UNSAFE_ROOMS: [&str; 2] = ["moec-runtime", "moec-codegen"];
 
 /// The crates that may touch files, the environment, clocks and the terminal.
-const OUTER_ROOMS: [&str; 4] = ["moec-cli", "moec-filetest", "moec-fuzz", "xtask"];
+const OUTER_ROOMS: [&str; 5] = ["moec-bench", "moec-cli", "moec-filetest", "moec-fuzz", "xtask"];
 
 /// What touches the world outside the process, and where else it may: a file of weights is mapped
 /// by the runtime, a model folder is listed by the importer, whose build script lists its rows.
@@ -211,9 +211,11 @@ mod tests {
         assert_eq!(
             findings(plan, body),
             [
-                format!("{plan}:2: `std::fs` belongs in moec-cli, moec-filetest, moec-fuzz, xtask and tests"),
                 format!(
-                    "{plan}:3: `println!` belongs in moec-cli, moec-filetest, moec-fuzz, xtask and tests"
+                    "{plan}:2: `std::fs` belongs in moec-bench, moec-cli, moec-filetest, moec-fuzz, xtask and tests"
+                ),
+                format!(
+                    "{plan}:3: `println!` belongs in moec-bench, moec-cli, moec-filetest, moec-fuzz, xtask and tests"
                 )
             ]
         );

@@ -51,7 +51,7 @@ pub(super) fn compiled(
     let mut call = || {
         let started = Instant::now();
         session.run(&arrays, &mut targets).map_err(Failure::input)?;
-        Ok(started.elapsed())
+        Ok::<Duration, Failure>(started.elapsed())
     };
     let first = call()?;
     let begun = Instant::now();
@@ -71,10 +71,7 @@ pub(super) fn compiled(
 }
 
 /// Zeros for the outputs of a call with these inputs.
-pub(in crate::commands) fn outputs(
-    session: &mut Session,
-    inputs: &Inputs,
-) -> Result<Vec<HostTensor>, Failure> {
+fn outputs(session: &mut Session, inputs: &Inputs) -> Result<Vec<HostTensor>, Failure> {
     let shapes: Vec<&[u64]> = inputs.tensors.iter().map(HostTensor::shape).collect();
     let shapes = session.output_shapes(&shapes).map_err(Failure::input)?.to_vec();
     let types: Vec<_> = session.plan().outputs.iter().map(|(_, ty)| ty.dtype).collect();

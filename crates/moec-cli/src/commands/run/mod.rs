@@ -3,7 +3,7 @@
 //! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
 //! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all.
 
-pub(super) mod engine;
+mod engine;
 pub(super) mod inputs;
 mod report;
 mod sample;

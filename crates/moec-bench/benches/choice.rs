@@ -1,36 +1,32 @@
 //! Whether the program that the cost model prefers is the faster one.
 //!
-//! `cargo bench -p moec --bench choice -- [--target FILE.toml] [--threads N] [--rounds N] [--write docs/cost-model.md]`
+//! `cargo bench -p moec-bench --bench choice -- [--target FILE.toml] [--threads N] [--rounds N] [--write docs/cost-model.md]`
 //!
 //! For each program and number of tokens it gathers what the optimiser would extract for other numbers
 //! of tokens and with fewer rewrites. The one that is cheapest by the model runs against the next best,
 //! in alternating rounds; medians are compared. `--target` takes what `moec calibrate --output FILE.toml`
 //! measured. `--write` puts the table between the marks in the document. Nothing else should run meanwhile.
 
-#[expect(dead_code, reason = "the other benchmark needs more")]
-mod support;
-
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use moec::buffer::Buffer;
+use moec::buffer::BufferError;
 use moec::diag::SourceFile;
 use moec::ir::DType;
-use moec::{Array, ArrayMut, Numerics, Options, Pool, Session, Target, WeightFiles, Weights};
+use moec::{Artifact, HostTensor, Numerics, Options, Pool, Target, WeightFiles, Weights};
+use moec_bench::{Caller, Expert, Layer, Types, median};
 
-use support::{Body, Layer, Types, median};
-
+/// `k` is 0 where all experts are computed, weighted by a softmax.
 const LAYERS: [Layer; 8] = [
-    Layer { name: "tiny", e: 4, k: 2, h: 16, f: 16, body: Body::Relu },
-    Layer { name: "few", e: 4, k: 3, h: 64, f: 64, body: Body::Relu },
-    Layer { name: "half", e: 8, k: 4, h: 128, f: 128, body: Body::Relu },
-    Layer { name: "most", e: 8, k: 7, h: 256, f: 256, body: Body::Relu },
-    Layer { name: "sparse", e: 16, k: 2, h: 256, f: 256, body: Body::Relu },
-    Layer { name: "many", e: 64, k: 8, h: 64, f: 32, body: Body::Relu },
-    Layer { name: "large", e: 8, k: 6, h: 1024, f: 1024, body: Body::Relu },
-    Layer { name: "soft", e: 8, k: 0, h: 256, f: 256, body: Body::Chain },
+    Layer::plain("tiny", 4, 2, 16, 16, Expert::Relu),
+    Layer::plain("few", 4, 3, 64, 64, Expert::Relu),
+    Layer::plain("half", 8, 4, 128, 128, Expert::Relu),
+    Layer::plain("most", 8, 7, 256, 256, Expert::Relu),
+    Layer::plain("sparse", 16, 2, 256, 256, Expert::Relu),
+    Layer::plain("many", 64, 8, 64, 32, Expert::Relu),
+    Layer::plain("large", 8, 6, 1024, 1024, Expert::Relu),
+    Layer::plain("soft", 8, 0, 256, 256, Expert::Chain),
 ];
 
 const TOKENS: [u64; 4] = [1, 4, 32, 256];
@@ -122,7 +118,7 @@ struct Duel {
 
 /// The best two programs by the model, measured; none if there is only one.
 fn duel(layer: &Layer, tokens: u64, wanted: &Wanted) -> Result<Option<Duel>, Box<dyn Error>> {
-    let file = SourceFile::new("layer.moe", layer.source(Types::F32));
+    let file = layer.source(Types::F32);
     let mut sides: Vec<Side> = Vec::new();
     for (at, numerics) in [
         (tokens, Numerics::Reassociate),
@@ -154,12 +150,14 @@ fn duel(layer: &Layer, tokens: u64, wanted: &Wanted) -> Result<Option<Duel>, Box
     let [first, second, ..] = order[..] else { return Ok(None) };
     let mut callers = Vec::new();
     for at in [first, second] {
-        callers.push(Caller::new(&runs[at], layer, tokens, &wanted.pool)?);
+        let mut caller = caller(&runs[at], layer, tokens, &wanted.pool)?;
+        let calls = caller.calls_in(0.02)?.max(16);
+        callers.push((caller, calls));
     }
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..=wanted.rounds {
-        for (caller, times) in callers.iter_mut().zip(&mut times) {
-            let seconds = caller.seconds()?;
+        for ((caller, calls), times) in callers.iter_mut().zip(&mut times) {
+            let seconds = caller.round(*calls)?;
             // The first round warms up.
             if round > 0 {
                 times.push(seconds);
@@ -184,41 +182,22 @@ fn words(module: &moec::ir::Module) -> String {
     words.map(|(word, n)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A session with its inputs.
-struct Caller {
-    session: Session,
-    inputs: Vec<Buffer>,
-    y: Vec<f32>,
-    shape: [u64; 2],
-}
-
-impl Caller {
-    fn new(
-        artifact: &moec::Artifact,
-        layer: &Layer,
-        tokens: u64,
-        pool: &Arc<Pool>,
-    ) -> Result<Caller, Box<dyn Error>> {
-        let files = WeightFiles::default();
-        let mut quiet = |_: &str, _: u64| ();
-        let mut weights = Weights::new(&files, 1, artifact.plan().dims.sized().clone(), pool, &mut quiet);
-        let session = Session::new(artifact.load(&mut weights, pool)?, Arc::clone(pool));
-        let shape = [tokens, layer.h];
-        let input = |seed| moec::random_input(pool, seed, "x", DType::F32, &shape);
-        let inputs = (0..16).map(input).collect::<Result<_, _>>()?;
-        Ok(Caller { session, inputs, y: vec![0.0; (tokens * layer.h) as usize], shape })
-    }
-
-    /// Seconds of a call, over some milliseconds of calls with inputs in turn.
-    fn seconds(&mut self) -> Result<f64, Box<dyn Error>> {
-        let started = Instant::now();
-        let mut calls = 0;
-        while calls < 16 || started.elapsed() < Duration::from_millis(20) {
-            let input = &self.inputs[calls % self.inputs.len()].as_slice::<f32>()[..self.y.len()];
-            let x = Array::new(&self.shape, input);
-            self.session.run(&[x], &mut [ArrayMut::new(&self.shape, &mut self.y)])?;
-            calls += 1;
-        }
-        Ok(started.elapsed().as_secs_f64() / calls as f64)
-    }
+/// Calls with sixteen inputs in turn.
+fn caller(
+    artifact: &Artifact,
+    layer: &Layer,
+    tokens: u64,
+    pool: &Arc<Pool>,
+) -> Result<Caller, Box<dyn Error>> {
+    let files = WeightFiles::default();
+    let mut quiet = |_: &str, _: u64| ();
+    let mut weights = Weights::new(&files, 1, artifact.plan().dims.sized().clone(), pool, &mut quiet);
+    let loaded = artifact.load(&mut weights, pool)?;
+    let shape = [tokens, layer.h];
+    let input = |seed| {
+        let random = moec::random_input(pool, seed, "x", DType::F32, &shape)?;
+        Ok(vec![HostTensor::copied(DType::F32, &shape, random.as_slice())?])
+    };
+    let inputs = (0..16).map(input).collect::<Result<_, BufferError>>()?;
+    Ok(Caller::new(&loaded, pool, inputs)?)
 }

@@ -3,22 +3,30 @@
 
 use std::collections::BTreeMap;
 
+use moec::Artifact;
 use moec::ir::{DType, Dim, Module, Op, Sizes, Type, ValueId, Work};
 
 /// Useful work of one call.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Useful {
+pub struct Useful {
     /// Flops of products with `f32` rows.
-    pub(super) flops: f64,
+    pub flops: f64,
     /// Flops of products of bf16 with bf16.
-    pub(super) bf16_flops: f64,
+    pub bf16_flops: f64,
     /// Bytes of weights: those of the experts that some token chose, and of every other product.
-    pub(super) bytes: f64,
+    pub bytes: f64,
 }
 
-/// The work of a module whose sized dims are numbers. `touched` has the part of its experts that each
-/// routing plan chose, by the plan's name.
-pub(super) fn useful(module: &Module, sizes: &Sizes, touched: &BTreeMap<String, f64>) -> Useful {
+/// The work of a call of the program that serves as many tokens. `touched` has the part of its experts that
+/// each routing plan chose, by the plan's name.
+pub fn useful(artifact: &Artifact, tokens: u64, sizes: &Sizes, touched: &BTreeMap<String, f64>) -> Useful {
+    let programs = artifact.programs();
+    let program = programs.partition_point(|(from, _)| *from <= tokens).saturating_sub(1);
+    of_module(&programs[program].1, sizes, touched)
+}
+
+/// The work of a module whose sized dims are numbers.
+fn of_module(module: &Module, sizes: &Sizes, touched: &BTreeMap<String, f64>) -> Useful {
     let names: BTreeMap<ValueId, String> = moec::plan_names(module).into_iter().collect();
     let size = |dim: &Dim| dim.eval(sizes).map_or(0.0, |n| n as f64);
     let mut from_weights: Vec<bool> = Vec::new();
@@ -82,7 +90,7 @@ mod tests {
         let module = moec::ir::read(text).unwrap();
         let sizes: Sizes = [("T".into(), 3)].into();
         let name = moec::plan_names(&module)[0].1.clone();
-        let work = useful(&module, &sizes, &[(name, 0.25)].into());
+        let work = of_module(&module, &sizes, &[(name, 0.25)].into());
         let (router, experts) = (2 * 3 * 16 * 8, 2 * 6 * 16 * 4);
         let bytes = 8 * 16 * 4 + 8 * 4 * 16 * 2 / 4;
         assert_eq!(

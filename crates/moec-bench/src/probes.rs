@@ -1,0 +1,81 @@
+//! What the machine can do at the moment: how fast it reads memory, and how fast it multiplies.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use moec::Pool;
+use moec::buffer::{Buffer, BufferError};
+use moec::probe::{Products, multiply, read};
+
+use crate::Useful;
+
+/// What was measured, all of it a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Bytes read from memory.
+    pub bytes: f64,
+    /// Flops of multiply-add in f32; infinite where it is not known how to measure them.
+    pub flops: f64,
+    /// Flops of products of bf16 pairs, where the machine has them.
+    pub bf16_flops: Option<f64>,
+}
+
+impl Rates {
+    /// The least seconds for that work.
+    pub fn limit(&self, work: &Useful) -> f64 {
+        let compute = work.flops / self.flops + work.bf16_flops / self.bf16_flops.unwrap_or(self.flops);
+        (work.bytes / self.bytes).max(compute)
+    }
+
+    /// Whether none of the rates is far from those.
+    pub fn near(&self, usual: &Rates) -> bool {
+        let near = |a: f64, b: f64| a == b || (a / b - 1.0).abs() <= TOLERANCE;
+        near(self.bytes, usual.bytes)
+            && near(self.flops, usual.flops)
+            && self.bf16_flops.zip(usual.bf16_flops).is_none_or(|(a, b)| near(a, b))
+    }
+}
+
+/// How far a probe may be from the median of its kind before its round does not count.
+const TOLERANCE: f64 = 0.15;
+
+/// Bytes of the memory that is read: far more than caches hold.
+const MEMORY: u64 = 512 << 20;
+
+/// Rounds of products: some milliseconds.
+const PRODUCTS: u64 = 1 << 19;
+
+/// Measures the machine on the threads of a pool.
+pub struct Probes {
+    pool: Arc<Pool>,
+    memory: Buffer,
+}
+
+impl Probes {
+    /// Probes on these threads.
+    ///
+    /// # Errors
+    /// If memory cannot be had.
+    pub fn new(pool: &Arc<Pool>) -> Result<Probes, BufferError> {
+        // Written once: memory that was never written may all be one page of zeros.
+        let mut memory = Buffer::zeroed(MEMORY)?;
+        memory.as_mut_slice::<f32>().fill(1.5);
+        Ok(Probes { memory, pool: Arc::clone(pool) })
+    }
+
+    /// Measures everything once, in some tens of milliseconds.
+    pub fn once(&self) -> Rates {
+        let started = Instant::now();
+        black_box(read(&self.memory, &self.pool));
+        let bytes = self.memory.len() as f64 / started.elapsed().as_secs_f64();
+        let flops = self.products(Products::F32).unwrap_or(f64::INFINITY);
+        Rates { bytes, flops, bf16_flops: self.products(Products::Bf16Pairs) }
+    }
+
+    fn products(&self, products: Products) -> Option<f64> {
+        let started = Instant::now();
+        let flops = multiply(products, PRODUCTS, &self.pool)?;
+        Some(flops as f64 / started.elapsed().as_secs_f64())
+    }
+}

@@ -1,0 +1,175 @@
+//! `moec bench`: time per call, beside the limits of this machine measured in the same rounds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use moec::diag::SourceFile;
+use moec::ir::DimKind;
+use moec::{Artifact, HostTensor, Loaded, Options, Pool, Record, WeightFiles};
+use moec_bench::{BenchError, Caller, Probes, Row, measure, table, useful};
+use serde::Serialize;
+
+use super::run::inputs::Inputs;
+use super::run::weights::Provider;
+use crate::arguments::{ModelArgs, OptimiseArgs, options};
+use crate::failure::Failure;
+use crate::files::read_source;
+use crate::terminal::Terminal;
+
+/// Inputs that calls rotate among, so that the experts of one call are not those of the call before.
+const INPUTS: u64 = 8;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+For each number of tokens, rounds of calls alternate with probes of what the machine can do: one
+reads memory, one computes. The limit of a call is the longer of its touched weights at the rate of
+the first and its useful flops at the rate of the second. Figures are medians over the rounds; a
+round in which a probe is off does not count. Inputs are random and rotate; the machine should be
+doing nothing else.
+
+Examples:
+  moec bench model.moe
+  moec bench model.moe --tokens 1,32 --threads 1
+  moec bench model.moe --weights Mixtral-8x7B-v0.1/ --json")]
+pub(crate) struct Args {
+    /// The source, `.moe` or `.moir`; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Numbers of tokens
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,4,32,256,1024")]
+    tokens: Vec<u64>,
+
+    /// Threads, as many as the machine has if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Rounds to take medians of, after one to warm up
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// Weights; a model folder stands for its shards. Those that no file has are random
+    #[arg(long, value_name = "W.safetensors", num_args = 1..)]
+    weights: Vec<PathBuf>,
+
+    /// The seed of random weights and inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    optimise: OptimiseArgs,
+
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// All figures.
+#[derive(Debug, Serialize)]
+struct Figures {
+    model: String,
+    threads: usize,
+    rounds: u32,
+    rows: Vec<Row>,
+}
+
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
+    let source = read_source(&args.file)?;
+    let options = options(&args.model, Some(&args.optimise), terminal)?;
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
+    let files = moec::open_weights(&args.weights).map_err(Failure::input)?;
+    let bench = Bench { args, source: &source, options, files: &files, pool: &pool, terminal };
+    // First what routing does, which the timed program does not count.
+    let counted = bench.load(Record::All)?;
+    let touched: Vec<_> =
+        args.tokens.iter().map(|&t| bench.touched(&counted, t)).collect::<Result<_, _>>()?;
+    drop(counted);
+    let timed = bench.load(Record::Nothing)?;
+    let probes = Probes::new(&pool).map_err(Failure::input)?;
+    let mut rows = Vec::new();
+    for (&tokens, touched) in args.tokens.iter().zip(&touched) {
+        let mut caller = bench.caller(&timed, tokens)?;
+        let work = useful(&timed.0, tokens, &caller.sizes(), touched);
+        rows.push(measure(&mut caller, tokens, &work, &probes, args.rounds as usize)?);
+    }
+    let model = timed.0.module().name.to_string();
+    let figures = Figures { model, threads, rounds: args.rounds, rows };
+    match args.json {
+        true => terminal.out(&(serde_json::to_string_pretty(&figures).map_err(Failure::input)? + "\n")),
+        false => {
+            let threads = if threads == 1 { "1 thread" } else { &format!("{threads} threads") };
+            let title = format!("{}: {threads}, medians of {} rounds", figures.model, args.rounds);
+            terminal.out(&table(&title, &figures.rows))
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Failure {
+        match error {
+            // Only sources of ours are compiled there.
+            BenchError::Compile(error) => Failure::Bug(error.to_string()),
+            error => Failure::input(error),
+        }
+    }
+}
+
+type Ready = (Artifact, Arc<Loaded>);
+
+struct Bench<'a> {
+    args: &'a Args,
+    source: &'a SourceFile,
+    options: Options,
+    files: &'a WeightFiles,
+    pool: &'a Arc<Pool>,
+    terminal: &'a Terminal,
+}
+
+impl Bench<'_> {
+    fn load(&self, record: Record) -> Result<Ready, Failure> {
+        let options = Options { record, ..self.options.clone() };
+        let artifact = moec::compile(self.source, &options, &mut |_| ())
+            .map_err(|error| Failure::compile(error, self.source, self.terminal))?;
+        let (files, seed) = (self.files, self.args.seed);
+        let provider =
+            Provider { files, seed, pool: self.pool, source: self.source, terminal: self.terminal };
+        let loaded = provider.load(&artifact)?.loaded;
+        Ok((artifact, loaded))
+    }
+
+    /// Calls with random inputs of that many tokens, one set for each seed.
+    fn caller(&self, (artifact, loaded): &Ready, tokens: u64) -> Result<Caller, Failure> {
+        let none = WeightFiles::default();
+        let checked = artifact.checked();
+        let open = checked.ir.dims.decls().iter().any(|dim| matches!(dim.kind, DimKind::Runtime));
+        let tokens = open.then_some(tokens);
+        let gather = |n| {
+            let seed = self.args.seed.wrapping_add(n);
+            let inputs = Inputs::gather(checked, self.source, &none, tokens, seed, self.pool, self.terminal);
+            inputs.map(|inputs| inputs.tensors)
+        };
+        let inputs = (0..INPUTS).map(gather).collect::<Result<Vec<Vec<HostTensor>>, _>>()?;
+        Ok(Caller::new(loaded, self.pool, inputs)?)
+    }
+
+    /// The part of its experts that each routing plan chooses, on average over the inputs.
+    fn touched(&self, ready: &Ready, tokens: u64) -> Result<BTreeMap<String, f64>, Failure> {
+        let mut caller = self.caller(ready, tokens)?;
+        let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+        for _ in 0..caller.inputs() {
+            caller.round(1)?;
+            let profile = ready.0.profile(caller.outputs(), &caller.sizes()).map_err(Failure::input)?;
+            for plan in profile.plans() {
+                let chosen = plan.pairs.iter().filter(|pairs| **pairs > 0).count();
+                *sums.entry(plan.name.clone()).or_default() +=
+                    chosen as f64 / plan.experts.max(1) as f64 / caller.inputs() as f64;
+            }
+        }
+        Ok(sums)
+    }
+}
