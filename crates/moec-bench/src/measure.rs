@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::{BenchError, Caller, Probes, Rates, Useful};
 
+/// How far a probe may be from the median of its kind before its round does not count.
+const TOLERANCE: f64 = 0.15;
+
 /// A round of calls takes about so many seconds.
 pub const ROUND: f64 = 0.05;
 
@@ -55,16 +58,20 @@ pub fn measure(
     while taken.len() < 2 * rounds && kept.len() < rounds {
         taken.push((caller.round(calls)?, probes.once()));
         if taken.len() >= rounds {
-            kept = steady(&taken);
+            kept = steady(&taken, rounds);
         }
     }
     Ok(row(tokens, work, &kept, taken.len() - kept.len()))
 }
 
-/// The rounds whose probes are near the median.
-fn steady(taken: &[(f64, Rates)]) -> Vec<(f64, Rates)> {
+/// The rounds whose probes are near the median; never fewer than half of those asked for, the nearest.
+fn steady(taken: &[(f64, Rates)], rounds: usize) -> Vec<(f64, Rates)> {
     let usual = usual(taken);
-    taken.iter().filter(|(_, rates)| rates.near(&usual)).copied().collect()
+    let mut kept = taken.to_vec();
+    kept.sort_by(|(_, a), (_, b)| a.distance(&usual).total_cmp(&b.distance(&usual)));
+    let near = kept.partition_point(|(_, rates)| rates.distance(&usual) <= TOLERANCE);
+    kept.truncate(near.max(rounds.div_ceil(2)));
+    kept
 }
 
 fn usual(taken: &[(f64, Rates)]) -> Rates {
@@ -140,8 +147,9 @@ mod tests {
     fn rounds_in_which_the_machine_was_disturbed_do_not_count() {
         let rates = |bytes| Rates { bytes, flops: 4.0, bf16_flops: None };
         let taken = [(1.0, rates(10.0)), (5.0, rates(5.0)), (1.2, rates(10.5)), (1.1, rates(9.9))];
-        let kept = steady(&taken);
-        assert_eq!(kept.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>(), [1.0, 1.2, 1.1]);
+        let kept = steady(&taken, rounds);
+        assert_eq!(kept.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>(), [1.0, 1.1, 1.2]);
+        assert_eq!(steady(&[(1.0, rates(1.0)), (2.0, rates(2.0)), (3.0, rates(9.0))], 4).len(), 2);
         let work = Useful { flops: 2.0, bf16_flops: 0.0, bytes: 10.0 };
         let row = row(1, &work, &kept, 1);
         assert_eq!((row.ms, row.least_ms, row.most_ms), (1100.0, 1000.0, 1200.0));

@@ -28,17 +28,13 @@ impl Rates {
         (work.bytes / self.bytes).max(compute)
     }
 
-    /// Whether none of the rates is far from those.
-    pub fn near(&self, usual: &Rates) -> bool {
-        let near = |a: f64, b: f64| a == b || (a / b - 1.0).abs() <= TOLERANCE;
-        near(self.bytes, usual.bytes)
-            && near(self.flops, usual.flops)
-            && self.bf16_flops.zip(usual.bf16_flops).is_none_or(|(a, b)| near(a, b))
+    /// How far the rate that differs most is from that of the other, as a part of it.
+    pub fn distance(&self, usual: &Rates) -> f64 {
+        let far = |a: f64, b: f64| if a == b { 0.0 } else { (a / b - 1.0).abs() };
+        let pairs = self.bf16_flops.zip(usual.bf16_flops).map_or(0.0, |(a, b)| far(a, b));
+        far(self.bytes, usual.bytes).max(far(self.flops, usual.flops)).max(pairs)
     }
 }
-
-/// How far a probe may be from the median of its kind before its round does not count.
-const TOLERANCE: f64 = 0.15;
 
 /// Bytes of the memory that is read: far more than caches hold.
 const MEMORY: u64 = 512 << 20;

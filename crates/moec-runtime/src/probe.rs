@@ -60,12 +60,14 @@ fn widest(products: Products) -> Option<fn(u64) -> u64> {
     use std::arch::is_x86_feature_detected as detected;
     let wide = detected!("avx512f");
     match products {
-        // SAFETY (all three): the feature was found.
+        // SAFETY: the feature was found.
         Products::F32 if wide => Some(|rounds| unsafe { x86::f32_512(rounds) }),
         Products::F32 if detected!("avx2") && detected!("fma") => {
+            // SAFETY: the features were found.
             Some(|rounds| unsafe { x86::f32_256(rounds) })
         }
         Products::Bf16Pairs if wide && detected!("avx512bf16") => {
+            // SAFETY: the features were found.
             Some(|rounds| unsafe { x86::pairs_512(rounds) })
         }
         _ => None,
