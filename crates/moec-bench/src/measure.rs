@@ -147,7 +147,7 @@ mod tests {
     fn rounds_in_which_the_machine_was_disturbed_do_not_count() {
         let rates = |bytes| Rates { bytes, flops: 4.0, bf16_flops: None };
         let taken = [(1.0, rates(10.0)), (5.0, rates(5.0)), (1.2, rates(10.5)), (1.1, rates(9.9))];
-        let kept = steady(&taken, rounds);
+        let kept = steady(&taken, 4);
         assert_eq!(kept.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>(), [1.0, 1.1, 1.2]);
         assert_eq!(steady(&[(1.0, rates(1.0)), (2.0, rates(2.0)), (3.0, rates(9.0))], 4).len(), 2);
         let work = Useful { flops: 2.0, bf16_flops: 0.0, bytes: 10.0 };
