@@ -1,6 +1,8 @@
 //! What the command line asks for.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use moec_bench::{LAYERS, Layer, Types};
 
@@ -19,6 +21,14 @@ off do not count. Nothing else should run meanwhile. Lists are separated by comm
   --tokens LIST     (1,4,32,256,1024)
   --rounds N        (9)
   --json            figures as JSON, one object a line
+
+  --peers           against other engines, which are installed from PyPI: the same weights and inputs, outputs
+                    compared first, strict turns, threads pinned. Cells are kept in docs/benchmarks.jsonl, of
+                    which docs/benchmarks.md and docs/benchmarks.svg are made; those that are there are left out
+  --again           measures those too
+  --minutes N       begins no cell after so long
+  --venv FOLDER     where the engines are, or will be installed (target/peers)
+  --page            measures nothing; makes page and plot of what there is
 ";
 
 /// Which experts tokens choose.
@@ -31,7 +41,7 @@ pub(crate) enum Routing {
 }
 
 impl Routing {
-    const ALL: [Routing; 2] = [Routing::Uniform, Routing::Sampled];
+    pub(crate) const ALL: [Routing; 2] = [Routing::Uniform, Routing::Sampled];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -51,6 +61,11 @@ pub(crate) struct Arguments {
     pub(crate) tokens: Vec<u64>,
     pub(crate) rounds: usize,
     pub(crate) json: bool,
+    pub(crate) peers: bool,
+    pub(crate) page: bool,
+    pub(crate) again: bool,
+    pub(crate) time: Option<Duration>,
+    pub(crate) venv: PathBuf,
 }
 
 impl Arguments {
@@ -65,6 +80,11 @@ impl Arguments {
             tokens: vec![1, 4, 32, 256, 1024],
             rounds: 9,
             json: false,
+            peers: false,
+            page: false,
+            again: false,
+            time: None,
+            venv: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"),
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -77,6 +97,14 @@ impl Arguments {
                 "--tokens" => arguments.tokens = numbers(value()?)?,
                 "--rounds" => arguments.rounds = numbers(value()?)?.iter().sum::<usize>().max(1),
                 "--json" => arguments.json = true,
+                "--peers" => arguments.peers = true,
+                "--page" => (arguments.peers, arguments.page) = (true, true),
+                "--again" => arguments.again = true,
+                "--minutes" => {
+                    let minutes = numbers(value()?)?.iter().sum::<f64>();
+                    arguments.time = Duration::try_from_secs_f64(60.0 * minutes).ok();
+                }
+                "--venv" => arguments.venv = value()?.into(),
                 other => return Err(format!("`{other}` is no option")),
             }
         }

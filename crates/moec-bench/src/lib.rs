@@ -11,7 +11,7 @@ mod work;
 
 pub use caller::Caller;
 pub use layer::{Expert, LAYERS, Layer, LayerWeights, Types};
-pub use measure::{ROUND, Row, measure, median, table};
+pub use measure::{Contender, ROUND, Rounds, Row, measure, median, table, take_turns};
 pub use probes::{Probes, Rates};
 pub use routing::{routed, touched};
 pub use work::{Useful, useful};

@@ -1,7 +1,11 @@
 //! `cargo xtask bench`: the layers of the repository, cell by cell.
 
 mod arguments;
+mod book;
 mod cells;
+mod contest;
+mod peers;
+mod ready;
 
 use std::process::ExitCode;
 
@@ -14,7 +18,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let outcome = Arguments::read(&words).map_err(|message| format!("{message}\n\n{USAGE}").into());
-    match outcome.and_then(|arguments| cells::run(&arguments)) {
+    match outcome
+        .and_then(|arguments| if arguments.peers { contest::run(&arguments) } else { cells::run(&arguments) })
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

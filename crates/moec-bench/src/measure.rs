@@ -1,6 +1,8 @@
 //! One figure: rounds of calls, each beside the probes.
 
-use serde::Serialize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{BenchError, Caller, Probes, Rates, Useful};
 
@@ -11,7 +13,7 @@ const TOLERANCE: f64 = 0.15;
 pub const ROUND: f64 = 0.05;
 
 /// The figures of one number of tokens.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// How many.
     pub tokens: u64,
@@ -39,8 +41,118 @@ pub struct Row {
     pub discarded: usize,
 }
 
-/// Times calls in as many rounds, after one to warm up. Rounds in which a probe is far from its median do not
-/// count and are made up for, at most as many again.
+impl Row {
+    /// The same to four digits: more are noise.
+    pub fn rounded(mut self) -> Row {
+        let Row {
+            ms, least_ms, most_ms, gflops, gbytes, probe_gflops, probe_gbytes, limit_ms, of_limit, ..
+        } = &mut self;
+        for value in [ms, least_ms, most_ms, gflops, gbytes, probe_gflops, probe_gbytes, limit_ms, of_limit] {
+            if *value != 0.0 && value.is_finite() {
+                let digits = 10f64.powf(3.0 - value.abs().log10().floor());
+                *value = (*value * digits).round() / digits;
+            }
+        }
+        self
+    }
+}
+
+/// Something that is timed in turns with others.
+pub trait Contender {
+    /// Seconds of a call, on average over that many; none once it has given up.
+    ///
+    /// # Errors
+    /// If a call fails.
+    fn round(&mut self, calls: usize) -> Result<Option<f64>, BenchError>;
+}
+
+impl Contender for Caller {
+    fn round(&mut self, calls: usize) -> Result<Option<f64>, BenchError> {
+        Caller::round(self, calls).map(Some)
+    }
+}
+
+/// Rounds of turns that count, and how many do not, because a probe was off.
+#[derive(Debug)]
+pub struct Rounds {
+    kept: Vec<Round>,
+    discarded: usize,
+}
+
+/// Seconds of a call of each contender that had a turn, and the probes beside them.
+#[derive(Debug, Clone)]
+struct Round {
+    seconds: Vec<Option<f64>>,
+    rates: Rates,
+}
+
+/// A contender this much slower than the best of the others after [`SLOW_AFTER`] rounds has no further turns.
+const SLOW: f64 = 2.0;
+const SLOW_AFTER: usize = 3;
+
+/// Before its turn a contender waits so long, so that the threads of the one before have gone to sleep.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Times calls of all contenders in strict turns, in as many rounds, after one to warm up. Rounds in which a
+/// probe is far from its median do not count and are made up for, at most as many again. The first
+/// contender has a turn in every round; of the others, those that are far behind drop out.
+///
+/// # Errors
+/// If a call fails.
+pub fn take_turns(
+    contenders: &mut [&mut dyn Contender],
+    probes: &Probes,
+    rounds: usize,
+) -> Result<Rounds, BenchError> {
+    let mut calls = Vec::new();
+    for contender in contenders.iter_mut() {
+        contender.round(1)?;
+        let once = contender.round(1)?;
+        let count = once.map(|seconds| (ROUND / seconds.max(1e-9)).clamp(1.0, 1e5) as usize);
+        if let Some(count) = count.filter(|&count| count > 1) {
+            contender.round(count)?;
+        }
+        calls.push(count);
+    }
+    let several = contenders.len() > 1;
+    let (mut taken, mut kept) = (Vec::new(), Vec::new());
+    while taken.len() < 2 * rounds && kept.len() < rounds {
+        let mut seconds = Vec::new();
+        for (contender, calls) in contenders.iter_mut().zip(&mut calls) {
+            if several {
+                std::thread::sleep(PAUSE);
+            }
+            let time = calls.map(|calls| contender.round(calls)).transpose()?.flatten();
+            if time.is_none() {
+                *calls = None;
+            }
+            seconds.push(time);
+        }
+        taken.push(Round { seconds, rates: probes.once() });
+        if taken.len() == SLOW_AFTER {
+            drop_slow(&taken, &mut calls);
+        }
+        if taken.len() >= rounds {
+            kept = steady(&taken, rounds);
+        }
+    }
+    Ok(Rounds { discarded: taken.len() - kept.len(), kept })
+}
+
+fn drop_slow(taken: &[Round], calls: &mut [Option<usize>]) {
+    let middle = |at: usize| {
+        let mut times: Vec<f64> = taken.iter().filter_map(|round| round.seconds[at]).collect();
+        median(&mut times)
+    };
+    let best = (1..calls.len()).map(middle).fold(f64::INFINITY, f64::min);
+    for (at, calls) in calls.iter_mut().enumerate().skip(1) {
+        if middle(at) > SLOW * best {
+            *calls = None;
+        }
+    }
+}
+
+/// Times calls of one program.
 ///
 /// # Errors
 /// If a call fails.
@@ -51,32 +163,23 @@ pub fn measure(
     probes: &Probes,
     rounds: usize,
 ) -> Result<Row, BenchError> {
-    let calls = caller.calls_in(ROUND)?;
-    caller.round(calls)?;
-    let mut taken: Vec<(f64, Rates)> = Vec::new();
-    let mut kept = Vec::new();
-    while taken.len() < 2 * rounds && kept.len() < rounds {
-        taken.push((caller.round(calls)?, probes.once()));
-        if taken.len() >= rounds {
-            kept = steady(&taken, rounds);
-        }
-    }
-    Ok(row(tokens, work, &kept, taken.len() - kept.len()))
+    let rounds = take_turns(&mut [caller], probes, rounds)?;
+    rounds.row(0, tokens, work).ok_or(BenchError::NoInput)
 }
 
 /// The rounds whose probes are near the median; never fewer than half of those asked for, the nearest.
-fn steady(taken: &[(f64, Rates)], rounds: usize) -> Vec<(f64, Rates)> {
+fn steady(taken: &[Round], rounds: usize) -> Vec<Round> {
     let usual = usual(taken);
     let mut kept = taken.to_vec();
-    kept.sort_by(|(_, a), (_, b)| a.distance(&usual).total_cmp(&b.distance(&usual)));
-    let near = kept.partition_point(|(_, rates)| rates.distance(&usual) <= TOLERANCE);
+    kept.sort_by(|a, b| a.rates.distance(&usual).total_cmp(&b.rates.distance(&usual)));
+    let near = kept.partition_point(|round| round.rates.distance(&usual) <= TOLERANCE);
     kept.truncate(near.max(rounds.div_ceil(2)));
     kept
 }
 
-fn usual(taken: &[(f64, Rates)]) -> Rates {
+fn usual(taken: &[Round]) -> Rates {
     let of = |rate: &dyn Fn(&Rates) -> Option<f64>| {
-        let mut values: Vec<f64> = taken.iter().filter_map(|(_, rates)| rate(rates)).collect();
+        let mut values: Vec<f64> = taken.iter().filter_map(|round| rate(&round.rates)).collect();
         (!values.is_empty()).then(|| median(&mut values))
     };
     Rates {
@@ -86,11 +189,18 @@ fn usual(taken: &[(f64, Rates)]) -> Rates {
     }
 }
 
+impl Rounds {
+    /// The figures of one contender; none if it had no turn that counts.
+    pub fn row(&self, contender: usize, tokens: u64, work: &Useful) -> Option<Row> {
+        let mut times: Vec<f64> = self.kept.iter().filter_map(|round| round.seconds[contender]).collect();
+        let row = row(tokens, work, usual(&self.kept), &mut times, self.discarded);
+        (!times.is_empty()).then_some(row)
+    }
+}
+
 /// The figures of rounds that count.
-fn row(tokens: u64, work: &Useful, kept: &[(f64, Rates)], discarded: usize) -> Row {
-    let rates = usual(kept);
-    let mut times: Vec<f64> = kept.iter().map(|(seconds, _)| *seconds).collect();
-    let seconds = median(&mut times);
+fn row(tokens: u64, work: &Useful, rates: Rates, times: &mut [f64], discarded: usize) -> Row {
+    let seconds = median(times);
     let limit = rates.limit(work);
     let bound_by_pairs = work.bf16_flops > work.flops;
     let flops = if bound_by_pairs { rates.bf16_flops.unwrap_or(rates.flops) } else { rates.flops };
@@ -105,7 +215,7 @@ fn row(tokens: u64, work: &Useful, kept: &[(f64, Rates)], discarded: usize) -> R
         probe_gbytes: rates.bytes / 1e9,
         limit_ms: limit * 1e3,
         of_limit: 100.0 * limit / seconds,
-        rounds: kept.len(),
+        rounds: times.len(),
         discarded,
     }
 }
@@ -145,14 +255,34 @@ mod tests {
 
     #[test]
     fn rounds_in_which_the_machine_was_disturbed_do_not_count() {
-        let rates = |bytes| Rates { bytes, flops: 4.0, bf16_flops: None };
-        let taken = [(1.0, rates(10.0)), (5.0, rates(5.0)), (1.2, rates(10.5)), (1.1, rates(9.9))];
+        let round = |seconds, bytes| Round {
+            seconds: vec![Some(seconds)],
+            rates: Rates { bytes, flops: 4.0, bf16_flops: None },
+        };
+        let taken = [round(1.0, 10.0), round(5.0, 5.0), round(1.2, 10.5), round(1.1, 9.9)];
         let kept = steady(&taken, 4);
-        assert_eq!(kept.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>(), [1.0, 1.1, 1.2]);
-        assert_eq!(steady(&[(1.0, rates(1.0)), (2.0, rates(2.0)), (3.0, rates(9.0))], 4).len(), 2);
+        assert_eq!(kept.iter().map(|round| round.seconds[0]).collect::<Vec<_>>(), [1.0, 1.1, 1.2].map(Some));
+        assert_eq!(steady(&[round(1.0, 1.0), round(2.0, 2.0), round(3.0, 9.0)], 4).len(), 2);
         let work = Useful { flops: 2.0, bf16_flops: 0.0, bytes: 10.0 };
-        let row = row(1, &work, &kept, 1);
+        let row = Rounds { kept, discarded: 1 }.row(0, 1, &work).unwrap();
         assert_eq!((row.ms, row.least_ms, row.most_ms), (1100.0, 1000.0, 1200.0));
         assert_eq!((row.limit_ms, row.rounds, row.discarded), (1000.0, 3, 1));
+    }
+
+    #[test]
+    fn four_digits_are_kept() {
+        let rates = Rates { bytes: 3.0, flops: 7.0, bf16_flops: None };
+        let work = Useful { flops: 1.0, bf16_flops: 0.0, bytes: 1.0 };
+        let row = row(1, &work, rates, &mut [0.000_123_456], 0).rounded();
+        assert_eq!((row.ms, row.limit_ms, row.of_limit), (0.1235, 333.3, 270_000.0));
+    }
+
+    #[test]
+    fn who_is_far_behind_the_best_of_the_others_drops_out() {
+        let rates = Rates { bytes: 1.0, flops: 1.0, bf16_flops: None };
+        let seconds = [9.0, 1.0, 1.9, 2.1].map(Some).to_vec();
+        let mut calls = [Some(1); 4];
+        drop_slow(&[Round { seconds, rates }], &mut calls);
+        assert_eq!(calls, [Some(1), Some(1), Some(1), None]);
     }
 }
