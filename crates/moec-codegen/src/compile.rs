@@ -9,6 +9,7 @@ use crate::{Code, CodeModule, CodegenError, Listing, Target, emit};
 #[derive(Debug)]
 pub struct Compiled {
     plan: Plan,
+    target: String,
     code: Code,
     load: Entry,
     run: Entry,
@@ -33,7 +34,7 @@ impl Compiled {
             Ok(unsafe { std::mem::transmute::<*const u8, Entry>(address) })
         };
         let (load, run) = (entry(Phase::Load)?, entry(Phase::Run)?);
-        Ok(Compiled { plan, code, load, run })
+        Ok(Compiled { plan, target: target.features_text(), code, load, run })
     }
 
     /// The text of every function in the order of definition; empty unless it was asked for.
@@ -46,6 +47,10 @@ impl Compiled {
 unsafe impl Program for Compiled {
     fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    fn target(&self) -> &str {
+        &self.target
     }
 
     fn entry(&self, phase: Phase) -> Entry {

@@ -200,6 +200,20 @@ impl Target {
             .map(|flag| flag.name.to_owned())
     }
 
+    /// The instruction set and its features as text: the same for every name of the same machine.
+    pub(crate) fn features_text(&self) -> String {
+        let mut text = self.isa.triple().to_string();
+        for feature in self.features() {
+            text = text + " " + feature.trim_start_matches("has_");
+        }
+        for (present, name) in [(self.unnamed.f16c, "f16c"), (self.unnamed.bf16, "avx512bf16")] {
+            if present {
+                text = text + " " + name;
+            }
+        }
+        text
+    }
+
     fn has(&self, feature: &str) -> bool {
         self.features().any(|name| name == feature)
     }

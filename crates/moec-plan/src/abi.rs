@@ -1,9 +1,11 @@
 //! The calling convention between generated code and its host.
 //!
-//! A compiled plan has two entry points, `load` and `run`, of type [`Entry`]. Each walks the steps
-//! of its phase in order; for a step it counts the work items and calls [`Frame::parallel`], which
-//! calls the step's kernel (of type [`KernelFn`]) on ranges that together cover all items, and
-//! returns when all are done. Items of a step are independent, so any split gives the same bits.
+//! A compiled plan has two entry points, `load` and `run`, of type [`Entry`]. `load` does one step, so
+//! that weights need not all be in memory at once: it is called for each of its phase, in order. `run` walks
+//! the steps of its phase in order. For a step an entry point counts the work items and calls
+//! [`Frame::parallel`], which calls the step's kernel (of type [`KernelFn`]) on ranges that together cover
+//! all items, and returns when all are done. Items of a step are independent, so any split gives the same bits.
+//! Steps of loading with more than one item always go that way, so that the host may do them in parts.
 
 #![expect(unsafe_code, reason = "a promise about machine code is declared here; nothing unsafe is done")]
 
@@ -19,6 +21,10 @@ use crate::{Phase, Plan};
 pub unsafe trait Program: Send + Sync {
     /// The plan.
     fn plan(&self) -> &Plan;
+
+    /// The instruction set that the code is for, with every feature that it may use: equal names, equal
+    /// bits.
+    fn target(&self) -> &str;
 
     /// The entry point of a phase.
     fn entry(&self, phase: Phase) -> Entry;
@@ -60,6 +66,8 @@ pub struct Frame {
     pub read: *mut u64,
     /// One word that kernels set to 1 on a fault; zero on entry.
     pub fault: *mut u64,
+    /// The load step to do.
+    pub step: u64,
 }
 
 /// Byte offsets of the fields of [`Frame`].
@@ -85,4 +93,6 @@ pub mod offset {
     pub const READ: i32 = offset_of!(Frame, read) as i32;
     /// Of `fault`.
     pub const FAULT: i32 = offset_of!(Frame, fault) as i32;
+    /// Of `step`.
+    pub const STEP: i32 = offset_of!(Frame, step) as i32;
 }

@@ -8,14 +8,17 @@
 pub mod abi;
 mod access;
 mod build;
+mod image;
 mod kernel;
 mod plan;
 mod print;
 mod scalar;
+mod slices;
 mod verify;
 mod work;
 
 pub use build::{plan, plan_programs};
+pub use image::Image;
 pub use kernel::{
     BLOCK_BYTES, Cold, Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp,
     RowIndex, RowKind, RowOp, ScatterAdd, Seat,
@@ -23,6 +26,7 @@ pub use kernel::{
 pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step, Switch};
 pub use print::print;
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
+pub use slices::Slices;
 pub use verify::verify;
 pub use work::ProductRows;
 

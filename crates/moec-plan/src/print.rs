@@ -19,6 +19,14 @@ pub fn print(plan: &Plan) -> String {
     text
 }
 
+/// The steps of a phase as text.
+pub(crate) fn steps(plan: &Plan, phase: Phase) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = Printer { plan, text: &mut text }.steps(phase, 0..plan.steps(phase).len());
+    text
+}
+
 struct Printer<'a> {
     plan: &'a Plan,
     text: &'a mut String,

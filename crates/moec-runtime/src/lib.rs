@@ -6,8 +6,4 @@
 
 pub mod buffer;
 pub mod cpu;
-pub mod probe;
-pub mod seeded;
-pub mod session;
-pub mod threads;
-pub mod weights;
+pub mod packed;

@@ -1,5 +1,6 @@
 //! A compiled program.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use moec_codegen::Compiled;
@@ -7,6 +8,7 @@ use moec_ir::{Module, Sizes};
 use moec_opt::{Report, Target};
 use moec_plan::Plan;
 use moec_plan::abi::Program;
+use moec_runtime::packed::{PackedError, PackedFile};
 use moec_runtime::session::{LoadError, Loaded, WeightSource};
 use moec_runtime::threads::Pool;
 
@@ -87,5 +89,46 @@ impl Artifact {
     pub fn load(&self, source: &mut dyn WeightSource, pool: &Pool) -> Result<Arc<Loaded>, LoadError> {
         let program: Arc<dyn Program> = self.program.clone();
         Loaded::new(program, source, pool).map(Arc::new)
+    }
+
+    /// Takes the weights from `source`, packs them, and writes them to a file, whole or not at all, from
+    /// which a later start can take them.
+    pub fn pack(
+        &self,
+        source: &mut dyn WeightSource,
+        pool: &Pool,
+        path: &Path,
+    ) -> Result<Arc<Loaded>, PackedError> {
+        Loaded::pack(self.program.clone(), source, pool, path).map(Arc::new)
+    }
+
+    /// Takes packed weights from a file, where they stay: nothing is read until it is used. Refused if the
+    /// file was packed for another program, instruction set or version, or, where there is a `source`, from
+    /// weights of which samples differ. With a `pool`, they are copied into memory of this process on its
+    /// threads: some tenths of a second for a gigabyte, for calls as fast as after [`Artifact::load`].
+    pub fn load_packed(
+        &self,
+        file: &PackedFile,
+        source: Option<&mut dyn WeightSource>,
+        pool: Option<&Pool>,
+    ) -> Result<Arc<Loaded>, PackedError> {
+        let loaded = Loaded::unpack(self.program.clone(), file, source)?;
+        Ok(Arc::new(match pool {
+            Some(pool) => loaded.in_memory(pool)?,
+            None => loaded,
+        }))
+    }
+
+    /// Refuses a packed file unless it is sound in every byte, and, where there is a `source`, was packed
+    /// for this program from exactly these weights.
+    pub fn verify_packed(
+        &self,
+        file: &PackedFile,
+        source: Option<&mut dyn WeightSource>,
+        pool: &Pool,
+    ) -> Result<(), PackedError> {
+        Loaded::unpack(self.program.clone(), file, None)?;
+        file.verify(pool)?;
+        source.map_or(Ok(()), |source| Loaded::compare(&*self.program, file, source, pool))
     }
 }

@@ -34,6 +34,7 @@ pub use moec_opt::{
     Target, TargetError, rule_infos,
 };
 pub use moec_plan as plan;
+pub use moec_runtime::packed::{PackedError, PackedFile};
 pub use moec_runtime::session::{
     Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,
     Weights, random_input,

@@ -8,6 +8,7 @@ mod explain;
 mod fmt;
 mod import;
 mod opt;
+mod pack;
 mod run;
 mod test;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Import(import::Args),
     /// Say whether two sources compute the same function
     Diff(diff::Args),
+    /// Pack weights into a file that later starts map
+    Pack(pack::Args),
     /// Compile a source, run it, and compare with the interpreter
     Run(run::Args),
     /// Time a source beside the limits of this machine
@@ -50,6 +53,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Explain(args) => explain::run(args, terminal),
         Command::Import(args) => import::run(args, terminal),
         Command::Diff(args) => diff::run(args, terminal),
+        Command::Pack(args) => pack::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Bench(args) => bench::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),

@@ -1,11 +1,11 @@
-//! The entry points: each walks the steps of its phase, the one of phase run those of the program
-//! that serves the number of tokens.
+//! The entry points: that of phase run walks the steps of the program that serves the number of tokens,
+//! that of phase load the one step that the frame names.
 //!
 //! ```text
 //! for each step
 //!   items, cost of one                      from the sizes
 //!   if items > 0
-//!     items <= grain: kernel(frame, 0, 0, items)
+//!     items <= grain: kernel(frame, 0, 0, items)          when loading: items <= 1
 //!     else:           frame.parallel(host, kernel, frame, items, grain)
 //!   if it can fault and the fault word is set: return step + 1
 //! return 0
@@ -81,24 +81,29 @@ pub(super) fn emit(
     let parallel = cx.b.import_signature(parallel);
     let faulted = cx.b.create_block();
     cx.b.append_block_param(faulted, I64);
-    let host = Host { parallel, faulted };
-    match cx.plan.selector().filter(|_| phase == Phase::Run) {
-        None => walk(cx, host, steps, kernels, 0..steps.len()),
-        Some(tokens) => {
-            let tokens = cx.size(&Dim::symbol(tokens));
+    let host = Host { phase, parallel, faulted };
+    match phase {
+        Phase::Load => {
+            let wanted = cx.frame_field(abi::offset::STEP);
+            for number in 0..steps.len() {
+                let this = cx.b.ins().icmp_imm_u(IntCC::Equal, wanted, number as i64);
+                walk_if(cx, this, |cx| walk(cx, host, steps, kernels, number..number + 1));
+            }
+            walk(cx, host, steps, kernels, 0..0);
+        }
+        Phase::Run => {
+            let tokens = cx.plan.selector().map(|tokens| Dim::symbol(tokens));
             let programs: Vec<_> = cx.plan.programs().collect();
             for (at, (_, range)) in programs.iter().enumerate() {
-                let Some((next, _)) = programs.get(at + 1) else {
-                    walk(cx, host, steps, kernels, range.clone());
-                    continue;
-                };
-                let (here, after) = (cx.b.create_block(), cx.b.create_block());
-                let next = cx.int(*next as i64);
-                let serves = cx.below(tokens, next);
-                cx.b.ins().brif(serves, here, &[], after, &[]);
-                cx.b.switch_to_block(here);
-                walk(cx, host, steps, kernels, range.clone());
-                cx.b.switch_to_block(after);
+                match (&tokens, programs.get(at + 1)) {
+                    (Some(tokens), Some((next, _))) => {
+                        let tokens = cx.size(tokens);
+                        let next = cx.int(*next as i64);
+                        let serves = cx.below(tokens, next);
+                        walk_if(cx, serves, |cx| walk(cx, host, steps, kernels, range.clone()));
+                    }
+                    _ => walk(cx, host, steps, kernels, range.clone()),
+                }
             }
         }
     }
@@ -107,9 +112,19 @@ pub(super) fn emit(
     cx.b.ins().return_(&[result]);
 }
 
+/// Emits a walk, which returns, for when the condition holds.
+fn walk_if(cx: &mut Cx<'_, '_>, condition: Value, walk: impl FnOnce(&mut Cx<'_, '_>)) {
+    let (here, after) = (cx.b.create_block(), cx.b.create_block());
+    cx.b.ins().brif(condition, here, &[], after, &[]);
+    cx.b.switch_to_block(here);
+    walk(cx);
+    cx.b.switch_to_block(after);
+}
+
 /// How a driver reaches its host, and where it goes on a fault.
 #[derive(Clone, Copy)]
 struct Host {
+    phase: Phase,
     parallel: SigRef,
     faulted: Block,
 }
@@ -127,7 +142,9 @@ fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], ra
             let cost = cx.b.ins().umax(work.cost, one);
             let grain = cx.b.ins().udiv(budget, cost);
             let grain = cx.b.ins().umax(grain, one);
-            let many = cx.below(grain, work.items);
+            // The host of loading may want part of the items only.
+            let most = if host.phase == Phase::Load { one } else { grain };
+            let many = cx.below(most, work.items);
             cx.either(
                 many,
                 |cx| {

@@ -1,5 +1,6 @@
-//! A weight into panels `[groups, panels, k, columns]`, elements as they are. Where elements of a column
-//! lie side by side, each of them is a column here, and `k` counts their groups: the bytes are the same.
+//! A weight into panels `[groups, panels, k, columns]`, elements as they are. Where two elements of a column
+//! lie side by side, they are one word if they do so in the source; else each is a column here, and `k`
+//! counts their groups: the bytes are the same.
 //!
 //! A mapped weight is read part by part, wherever each lies. A product with cold experts packs panels
 //! itself, see [`Packing::panel`].
@@ -9,14 +10,15 @@
 //!   columns[c] = where column c of the panel begins in the source        c < valid <= columns
 //!   for each point of the axes of k but the last
 //!     source contiguous along n:    for k           copy a row of columns
-//!     otherwise:                    for k by 64     for c    copy 64 elements of column c, so that
-//!                                                            64 panel rows stay in the cache
+//!     contiguous along k:           for k by 256    for c by 4    turn squares of 4 words by 4, so that
+//!                                                                256 panel rows stay in the cache
+//!     otherwise:                    for k by 256    for c    copy 256 elements of column c
 //!     columns from `valid` on are zero
 //! ```
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32X4, I16, I32, I64};
-use cranelift_codegen::ir::{InstBuilder, Type, Value};
+use cranelift_codegen::ir::types::{F32X4, I8X16, I16, I32, I64};
+use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value};
 use moec_ir::Dim;
 use moec_plan::{Index, Pack, Place};
 
@@ -24,7 +26,10 @@ use super::context::Cx;
 use super::driver::Work;
 
 /// Elements of a column copied at a time.
-const RUN: i64 = 64;
+const RUN: i64 = 256;
+
+/// Bytes of a vector.
+const VECTOR: i64 = 16;
 
 /// Items: the panels of all groups.
 pub(super) fn work(cx: &mut Cx<'_, '_>, pack: &Pack) -> Work {
@@ -73,10 +78,9 @@ impl<'p> Packing<'p> {
         if pack.k.is_empty() {
             cx.refuse("a packed weight has no axis of the contraction");
         }
-        let width = (cx.plan.panels.columns * pack.out.interleave) as i64;
-        let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
-        let source = Source { pack, dtype_bytes, width };
-        let n = cx.product(&pack.n);
+        let source = Source::new(cx, pack);
+        let width = source.width;
+        let n = cx.product(source.n);
         let k = cx.product(&pack.k);
         let panels = cx.parts(n, width as u64);
         let panel_bytes = cx.b.ins().imul_imm_u(k, source.row_of_panel());
@@ -97,7 +101,7 @@ impl<'p> Packing<'p> {
         let start = source.group(cx, group);
         cx.each(zero, valid, |cx, c| {
             let column = cx.add(first, c);
-            let column = cx.point(&pack.n, column);
+            let column = cx.point(source.n, column);
             let at = source.moved(cx, start, pack.groups.len(), &column);
             let entry = cx.element(columns, c, 8);
             cx.store(at, entry, 0);
@@ -108,7 +112,7 @@ impl<'p> Packing<'p> {
                 let row = cx.element(out, row, source.row_of_panel());
                 cx.each(valid, full, |cx, c| {
                     let nothing = cx.b.ins().iconst(source.word(), 0);
-                    let place = cx.element(row, c, source.dtype_bytes);
+                    let place = cx.element(row, c, source.word_bytes);
                     cx.store(nothing, place, 0);
                 });
             });
@@ -130,19 +134,22 @@ impl<'p> Packing<'p> {
             if source.contiguous_columns(cx) {
                 copy_rows(cx, source, &panel);
             } else {
-                copy_columns(cx, source, &panel);
+                copy_columns(cx, source, &panel, source.contiguous_rows(cx));
             }
         });
         let elements = cx.b.ins().imul(valid, k);
-        cx.b.ins().imul_imm_u(elements, source.dtype_bytes)
+        cx.b.ins().imul_imm_u(elements, source.word_bytes)
     }
 }
 
 /// The weight that is read.
 struct Source<'p> {
     pack: &'p Pack,
-    dtype_bytes: i64,
-    /// Columns of a panel.
+    /// Bytes of what is moved at once: an element, or a pair.
+    word_bytes: i64,
+    /// Axes that make the column of a word.
+    n: &'p [Dim],
+    /// Words in a row of a panel.
     width: i64,
 }
 
@@ -160,7 +167,23 @@ struct Panel {
     len: Value,
 }
 
-impl Source<'_> {
+impl<'p> Source<'p> {
+    fn new(cx: &Cx<'_, '_>, pack: &'p Pack) -> Source<'p> {
+        let dtype_bytes = cx.dtype(pack.source.buffer).bytes() as i64;
+        let columns = cx.plan.panels.columns as i64;
+        let interleave = pack.out.interleave as i64;
+        let elements = Source { pack, word_bytes: dtype_bytes, n: &pack.n, width: columns * interleave };
+        match pack.n.split_last() {
+            // The last axis of `n` counts the two, and steps from one to the next.
+            Some((_, n)) if interleave == 2 && dtype_bytes == 2 => {
+                let step = elements.stride(pack.groups.len() + n.len());
+                let neighbours = step.and_then(|stride| cx.known(stride)) == Some(1);
+                if neighbours { Source { word_bytes: 4, n, width: columns, ..elements } } else { elements }
+            }
+            _ => elements,
+        }
+    }
+
     /// The stride along axis `axis` of the source, if it moves there.
     fn stride(&self, axis: usize) -> Option<&Dim> {
         let mut terms = self.pack.source.terms.iter();
@@ -203,15 +226,30 @@ impl Source<'_> {
 
     /// Whether neighbouring columns are neighbours in memory.
     fn contiguous_columns(&self, cx: &Cx<'_, '_>) -> bool {
-        let one = |stride: &Dim| cx.known(stride) == Some(1);
-        self.pack.n.len() == 1 && self.stride(self.pack.groups.len()).is_some_and(one)
+        self.n.len() == 1 && self.steps_by_word(cx, self.pack.groups.len())
+    }
+
+    /// Whether neighbouring words of a column are neighbours in memory.
+    fn contiguous_rows(&self, cx: &Cx<'_, '_>) -> bool {
+        self.steps_by_word(cx, self.last_k())
+    }
+
+    /// Whether the source moves by a word along the axis.
+    fn steps_by_word(&self, cx: &Cx<'_, '_>, axis: usize) -> bool {
+        let bytes = cx.dtype(self.pack.source.buffer).bytes() as u64;
+        let stride = self.stride(axis).and_then(|stride| cx.known(stride));
+        stride.is_some_and(|stride| stride * bytes == self.word_bytes as u64)
+    }
+
+    /// The last axis of `k`.
+    fn last_k(&self) -> usize {
+        self.pack.groups.len() + self.pack.n.len() + self.pack.k.len() - 1
     }
 
     /// Bytes from one row of a column to the next.
     fn row_bytes(&self, cx: &mut Cx<'_, '_>) -> Value {
-        let axis = self.pack.groups.len() + self.pack.n.len() + self.pack.k.len() - 1;
         let dtype = cx.dtype(self.pack.source.buffer);
-        match self.stride(axis) {
+        match self.stride(self.last_k()) {
             Some(stride) => cx.bytes(&stride.clone(), dtype),
             None => cx.int(0),
         }
@@ -219,12 +257,12 @@ impl Source<'_> {
 
     /// Bytes of one row of a panel.
     fn row_of_panel(&self) -> i64 {
-        self.width * self.dtype_bytes
+        self.width * self.word_bytes
     }
 
-    /// An element as bits.
+    /// A word as bits.
     fn word(&self) -> Type {
-        if self.dtype_bytes == 4 { I32 } else { I16 }
+        if self.word_bytes == 4 { I32 } else { I16 }
     }
 }
 
@@ -255,34 +293,114 @@ fn copy_rows(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
     });
 }
 
-/// Column by column, in runs of [`RUN`] rows.
-fn copy_columns(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel) {
+/// Column by column, in runs of [`RUN`] rows. Where words of a column are neighbours, in squares as far as
+/// there are whole ones.
+fn copy_columns(cx: &mut Cx<'_, '_>, source: &Source<'_>, panel: &Panel, in_squares: bool) {
     let zero = cx.int(0);
-    let row_bytes = source.row_bytes(cx);
-    let panel_bytes = source.row_of_panel();
+    let side = VECTOR / source.word_bytes;
     cx.range(zero, panel.len, RUN, &[], |cx, begin, _| {
         let end = cx.plus(begin, RUN);
         let end = cx.smaller(end, panel.len);
-        cx.each(zero, panel.valid, |cx, c| {
-            let entry = cx.element(panel.columns, c, 8);
-            let column = cx.load(I64, entry, 0);
-            let column = cx.add(column, panel.far);
-            let to = cx.element(panel.out, c, source.dtype_bytes);
-            cx.each(begin, end, |cx, row| {
-                let far = cx.b.ins().imul(row, row_bytes);
-                let from = cx.add(column, far);
-                let word = cx.load(source.word(), from, 0);
-                let to = cx.element(to, row, panel_bytes);
-                cx.store(word, to, 0);
-            });
+        if !in_squares {
+            cx.each(zero, panel.valid, |cx, c| copy_column(cx, source, panel, c, (begin, end)));
+            return Vec::new();
+        }
+        let whole = |cx: &mut Cx<'_, '_>, count| cx.b.ins().band_imm_s(count, -side);
+        let rows = cx.b.ins().isub(end, begin);
+        let rows = whole(cx, rows);
+        let middle = cx.add(begin, rows);
+        let columns = whole(cx, panel.valid);
+        cx.range(zero, columns, side, &[], |cx, c, _| {
+            turn_squares(cx, source, panel, c, (begin, middle));
+            let last = cx.plus(c, side);
+            cx.each(c, last, |cx, c| copy_column(cx, source, panel, c, (middle, end)));
+            Vec::new()
         });
+        cx.each(columns, panel.valid, |cx, c| copy_column(cx, source, panel, c, (begin, end)));
         Vec::new()
     });
 }
 
+/// The rows of one column, word by word.
+fn copy_column(
+    cx: &mut Cx<'_, '_>,
+    source: &Source<'_>,
+    panel: &Panel,
+    c: Value,
+    (begin, end): (Value, Value),
+) {
+    let row_bytes = source.row_bytes(cx);
+    let column = column_of(cx, panel, c);
+    let to = cx.element(panel.out, c, source.word_bytes);
+    cx.each(begin, end, |cx, row| {
+        let far = cx.b.ins().imul(row, row_bytes);
+        let from = cx.add(column, far);
+        let word = cx.load(source.word(), from, 0);
+        let to = cx.element(to, row, source.row_of_panel());
+        cx.store(word, to, 0);
+    });
+}
+
+/// Columns from `c` on, as many as a vector has words, in squares.
+fn turn_squares(
+    cx: &mut Cx<'_, '_>,
+    source: &Source<'_>,
+    panel: &Panel,
+    c: Value,
+    (begin, end): (Value, Value),
+) {
+    let side = VECTOR / source.word_bytes;
+    let columns: Vec<Value> = (0..side)
+        .map(|next| {
+            let c = cx.plus(c, next);
+            column_of(cx, panel, c)
+        })
+        .collect();
+    let to = cx.element(panel.out, c, source.word_bytes);
+    cx.range(begin, end, side, &[], |cx, row, _| {
+        let square = columns.iter().map(|&column| {
+            let from = cx.element(column, row, source.word_bytes);
+            cx.load(I8X16, from, 0)
+        });
+        let square = square.collect();
+        let to = cx.element(to, row, source.row_of_panel());
+        for (next, vector) in turned(cx, square, source.word_bytes).into_iter().enumerate() {
+            cx.store(vector, to, next as i32 * source.row_of_panel() as i32);
+        }
+        Vec::new()
+    });
+}
+
+/// The columns of a square whose rows are these vectors: each round interleaves the first half of the
+/// vectors with the second, and after as many rounds as a row number has bits, rows are columns.
+fn turned(cx: &mut Cx<'_, '_>, mut square: Vec<Value>, word_bytes: i64) -> Vec<Value> {
+    let half = square.len() / 2;
+    let mask = |from: usize| -> ConstantData {
+        let words = (from..from + half)
+            .flat_map(|word| [word * word_bytes as usize, 16 + word * word_bytes as usize]);
+        words.flat_map(|first| (first as u8)..(first as u8 + word_bytes as u8)).collect::<Vec<u8>>().into()
+    };
+    let [low, high] = [0, half].map(|from| cx.b.func.dfg.immediates.push(mask(from)));
+    for _ in 0..square.len().ilog2() {
+        let pairs: Vec<(Value, Value)> = (0..half).map(|at| (square[at], square[at + half])).collect();
+        square = pairs
+            .into_iter()
+            .flat_map(|(a, b)| [low, high].map(|mask| cx.b.ins().shuffle(a, b, mask)))
+            .collect();
+    }
+    square
+}
+
+/// Where the run begins in column `c`.
+fn column_of(cx: &mut Cx<'_, '_>, panel: &Panel, c: Value) -> Value {
+    let entry = cx.element(panel.columns, c, 8);
+    let column = cx.load(I64, entry, 0);
+    cx.add(column, panel.far)
+}
+
 fn copy_element(cx: &mut Cx<'_, '_>, source: &Source<'_>, from: (Value, Value), to: (Value, Value)) {
-    let from = cx.element(from.0, from.1, source.dtype_bytes);
+    let from = cx.element(from.0, from.1, source.word_bytes);
     let word = cx.load(source.word(), from, 0);
-    let to = cx.element(to.0, to.1, source.dtype_bytes);
+    let to = cx.element(to.0, to.1, source.word_bytes);
     cx.store(word, to, 0);
 }

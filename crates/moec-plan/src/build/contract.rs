@@ -3,11 +3,11 @@
 //!
 //! [`Product`]: crate::Product
 
-use moec_ir::{DType, Dim, DimExpr, EinsumSpec, Node, Number, Op, ValueId};
+use moec_ir::{DType, Dim, DimExpr, EinsumSpec, IrError, Node, Number, Op, ValueId};
 
 use crate::{
-    Buffer, BufferId, Groups, Index, Kernel, Lhs, Map, Pack, PackedWeight, Phase, Place, PlanError, ReduceOp,
-    RowIndex,
+    Buffer, BufferId, Groups, Index, Kernel, Lhs, Load, Map, Pack, PackedWeight, Phase, Place, PlanError,
+    ReduceOp, RowIndex,
 };
 
 use super::coord::Coord;
@@ -81,6 +81,16 @@ struct RightOperand {
 }
 
 impl RightOperand {
+    /// The element that is packed: of the view, or, where the groups lie in a mapped weight, of one part.
+    fn source(&self, mapped: Option<BufferId>) -> Result<Load, IrError> {
+        let mut source = self.view.load(&Coord::axes(self.view.shape.len()))?;
+        if let Some(mapped) = mapped {
+            source.buffer = mapped;
+            source.terms.retain(|(index, _)| *index != Index::Axis(0));
+        }
+        Ok(source)
+    }
+
     /// Whether the elements of each group are those of one of `count` equal parts of a buffer of
     /// `all` elements, in order.
     fn is_cut_by_experts(&self, all: &Dim) -> bool {
@@ -297,10 +307,11 @@ impl Planner<'_> {
             None => self.store(operand.value)?,
         };
         let dtype = self.buffers[view.buffer.0 as usize].dtype;
-        let RightOperand { view, groups, n, k, count, columns, depth, interleave } =
-            self.right_operand(view, operand, letters, row)?;
-        let source = view.load(&Coord::axes(view.shape.len()))?;
         let phase = self.phase(operand.value);
+        let right = self.right_operand(view, operand, letters, row)?;
+        let mapped = if phase == Phase::Load { self.mapped(&right) } else { None };
+        let source = right.source(mapped)?;
+        let RightOperand { groups, n, k, count, columns, depth, interleave, .. } = right;
         // Where panels end with groups, groups of columns and columns of groups have the same bytes.
         let full = |n: &Dim| n.as_const().is_some_and(|n| n.is_multiple_of(self.panels.columns));
         let same = |pack: &Pack| {
@@ -356,28 +367,18 @@ impl Planner<'_> {
         resident: &[i64],
     ) -> Result<Option<(PackedWeight, ColdWeight, DType)>, PlanError> {
         let Some(view) = self.unwidened(operand.value)? else { return Ok(None) };
-        let Buffer { name, dtype, elements, place } = self.buffers[view.buffer.0 as usize].clone();
-        let Place::Weight(weight) = place else { return Ok(None) };
+        let dtype = self.buffers[view.buffer.0 as usize].dtype;
         let right = self.right_operand(view, operand, letters, row)?;
-        let DimExpr::Dim(all) = &elements else { return Ok(None) };
-        let (Some(experts), true) = (right.count.as_const(), right.is_cut_by_experts(all)) else {
+        let (Some(mapped), Some(experts)) = (self.mapped(&right), right.count.as_const()) else {
             return Ok(None);
         };
-        let place = Place::Mapped { weight, parts: experts };
-        let known = self.buffers.iter().position(|buffer| buffer.place == place);
-        let mapped = match known {
-            Some(at) => BufferId(at as u32),
-            None => self.buffer(format!("{name}_mapped"), dtype, elements, place),
-        };
+        let source = right.source(Some(mapped))?;
         let mut slots = vec![-1; experts as usize];
         for (slot, &expert) in resident.iter().enumerate() {
             slots[expert as usize] = slot as i64;
         }
         let (slots, parts) = (self.numbers("slots", &slots), self.numbers("resident", resident));
-        let RightOperand { view, groups, n, k, columns, depth, interleave, .. } = right;
-        let mut source = view.load(&Coord::axes(view.shape.len()))?;
-        source.buffer = mapped;
-        source.terms.retain(|(index, _)| *index != Index::Axis(0));
+        let RightOperand { groups, n, k, columns, depth, interleave, .. } = right;
         let count = Dim::constant(resident.len() as u64);
         let panels = self.panel_elements(&count, &columns, &depth)?;
         let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, panels, Place::Kept);
@@ -387,6 +388,20 @@ impl Planner<'_> {
         let hot = Pack { groups: vec![count], parts: Some(parts), ..pack.clone() };
         self.step(Phase::Load, id, Kernel::Pack(hot));
         Ok(Some((out, ColdWeight { slots, pack, panel_bytes }, dtype)))
+    }
+
+    /// The weight of which the groups are slices along axis 0, where it lies in its files; none if they are
+    /// not.
+    fn mapped(&mut self, right: &RightOperand) -> Option<BufferId> {
+        let Buffer { name, dtype, elements, place } = self.buffers[right.view.buffer.0 as usize].clone();
+        let (Place::Weight(weight), DimExpr::Dim(all)) = (place, &elements) else { return None };
+        let parts = right.count.as_const().filter(|_| right.is_cut_by_experts(all))?;
+        let place = Place::Mapped { weight, parts };
+        let known = self.buffers.iter().position(|buffer| buffer.place == place);
+        Some(match known {
+            Some(at) => BufferId(at as u32),
+            None => self.buffer(format!("{name}_mapped"), dtype, elements, place),
+        })
     }
 
     /// A buffer of constant indices, one for all who want the same.

@@ -23,12 +23,13 @@ struct Taken {
 
 impl Arena {
     /// Lays out the scratch buffers that a call of `phase` with these sizes uses, each at the lowest
-    /// offset that is free for its life.
+    /// offset that is free for its life. What is loaded in slices has room for one.
     pub(super) fn new(plan: &Plan, phase: Phase, sizes: &Sizes) -> Result<Arena, RunError> {
         let active = match phase {
             Phase::Load => 0..plan.load.len(),
             Phase::Run => plan.active(sizes),
         };
+        let sliced = if phase == Phase::Load { plan.slices() } else { Vec::new() };
         let mut taken: Vec<Taken> = Vec::new();
         let mut offsets = Vec::new();
         let mut total = 0;
@@ -37,7 +38,10 @@ impl Arena {
             if lives != phase || !active.contains(&first) {
                 continue;
             }
-            let bytes = buffer_bytes(plan, at, sizes)?;
+            let mut bytes = buffer_bytes(plan, at, sizes)?;
+            if let Some(slices) = sliced.iter().find(|slices| slices.buffer.0 as usize == at) {
+                bytes = (bytes / slices.count).next_multiple_of(ALIGNMENT as u64);
+            }
             taken.sort_by_key(|t| t.start);
             let mut start = 0;
             for other in taken.iter().filter(|t| t.first <= last && first <= t.last) {

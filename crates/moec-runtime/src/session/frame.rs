@@ -1,10 +1,12 @@
 //! What generated code is given, and the call itself.
 
-use moec_ir::{DimTable, Sizes};
-use moec_plan::Plan;
-use moec_plan::abi::{Entry, Frame};
+use std::ffi::c_void;
 
-use crate::threads::{Pool, run_kernel};
+use moec_ir::{DimTable, Sizes};
+use moec_plan::abi::{Entry, Frame, Parallel};
+use moec_plan::{BufferId, Plan};
+
+use crate::threads::Pool;
 
 /// The pointers and dims of one caller, reused from call to call.
 pub(super) struct Frames {
@@ -47,6 +49,11 @@ impl Frames {
         self.buffers[at] = pointer;
     }
 
+    /// The address of a buffer.
+    pub(super) fn get(&self, buffer: BufferId) -> *mut u8 {
+        self.buffers[buffer.0 as usize]
+    }
+
     /// Sets the value of every symbol (zero where it has none yet) and the scratch memory.
     pub(super) fn bind(&mut self, dims: &DimTable, sizes: &Sizes, scratch: *mut u8, stride: u64) {
         for (value, decl) in self.dims.iter_mut().zip(dims.decls()) {
@@ -60,13 +67,20 @@ impl Frames {
         self.read.iter().sum()
     }
 
-    /// Calls an entry point; returns its status.
+    /// Calls an entry point, that of the load phase for step number `step`; returns its status.
     ///
     /// # Safety
-    /// The entry point belongs to the plan of these frames, and every buffer that its phase touches
+    /// The entry point belongs to the plan of these frames, and every buffer that its phase (or its step) touches
     /// points to memory of the plan's size for the bound dims, as does the scratch memory for every
-    /// thread of the pool.
-    pub(super) unsafe fn call(&mut self, entry: Entry, pool: &Pool) -> u64 {
+    /// thread of the pool. `host` is what `parallel` takes, and uses no more threads than the pool has.
+    pub(super) unsafe fn call(
+        &mut self,
+        entry: Entry,
+        step: u64,
+        pool: &Pool,
+        parallel: Parallel,
+        host: *mut c_void,
+    ) -> u64 {
         let mut fault = 0;
         self.read.resize(8 * pool.threads(), 0);
         self.read.fill(0);
@@ -76,10 +90,11 @@ impl Frames {
             scratch: self.scratch,
             scratch_stride: self.scratch_stride,
             workers: pool.threads() as u64,
-            parallel: run_kernel,
-            host: pool.as_host(),
+            parallel,
+            host,
             read: self.read.as_mut_ptr(),
             fault: &raw mut fault,
+            step,
         };
         // SAFETY: by this function's contract; the frame outlives the call.
         unsafe { entry(&raw const frame) }

@@ -7,7 +7,9 @@
 mod arena;
 mod array;
 mod frame;
+mod given;
 mod load;
+mod slice;
 mod source;
 
 use std::fmt;
@@ -17,11 +19,13 @@ use moec_ir::{DType, Dim, IrError, Sizes, TensorType};
 use moec_plan::{Phase, Place, Plan};
 
 pub use array::{Array, ArrayMut, Scalar};
-pub use load::{LoadError, Loaded, WeightBytes, WeightSource};
-pub use source::{Origin, Weights, random_input};
+pub use given::WeightBytes;
+pub(crate) use load::image_bytes;
+pub use load::{LoadError, Loaded};
+pub use source::{Origin, WeightSource, Weights, random_input};
 
 use crate::buffer::{Buffer, BufferError, shape_bytes};
-use crate::threads::Pool;
+use crate::threads::{Pool, run_kernel};
 use arena::Arena;
 use frame::{Frames, nowhere};
 
@@ -152,7 +156,7 @@ impl Session {
         // which is not written any more; scratch of the steps that these dims select was sized for
         // them in `bind`, and no other step runs. The entry
         // point belongs to this plan (the promise of `Program`).
-        let status = unsafe { self.frames.call(entry, &self.pool) };
+        let status = unsafe { self.frames.call(entry, 0, &self.pool, run_kernel, self.pool.as_host()) };
         match plan.run.get((status as usize).wrapping_sub(1)) {
             Some(step) => Err(RunError::Fault { step: step.name.clone() }),
             None => Ok(()),

@@ -4,11 +4,23 @@ use std::collections::BTreeMap;
 
 use moec_ir::{DType, Sizes, TensorType};
 
-use super::{WeightBytes, WeightSource};
+use super::WeightBytes;
 use crate::buffer::{Buffer, BufferError};
+use crate::packed::{Checksum, sample_parts, sample_seed};
 use crate::seeded;
 use crate::threads::Pool;
-use crate::weights::{StackPattern, WeightError, WeightFiles};
+use crate::weights::{FileBytes, StackPattern, WeightError, WeightFiles};
+
+/// Where weights come from.
+pub trait WeightSource {
+    /// The elements of the weight `name`, whose file name pattern is `from`.
+    fn weight(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<WeightBytes<'_>, WeightError>;
+
+    /// A checksum that tells this weight from others at little cost: of a few of its bytes.
+    fn sample(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<Checksum, WeightError> {
+        Ok(sample_parts(&self.weight(name, from, ty)?.parts()))
+    }
+}
 
 /// Where one weight came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +60,26 @@ impl<'a> Weights<'a> {
         &self.origins
     }
 
+    /// The tensors of a weight, if files have it; notes where it comes from.
+    fn given(
+        &mut self,
+        name: &str,
+        from: &str,
+        ty: &TensorType,
+        shape: &[u64],
+    ) -> Result<Option<Vec<FileBytes>>, WeightError> {
+        let axes = StackPattern::axes(from);
+        let (counts, rest) = shape.split_at(axes.min(shape.len()));
+        let pattern = StackPattern::parse(from, axes)?;
+        if !pattern.names(counts).take(1 << 16).any(|tensor| self.files.contains(&tensor)) {
+            self.origins.insert(name.to_owned(), Origin::Seeded);
+            return Ok(None);
+        }
+        let tensors = self.files.get_stack(from, counts, ty.dtype, rest)?;
+        self.origins.insert(name.to_owned(), Origin::Given);
+        Ok(Some(tensors.into_iter().map(|tensor| tensor.shared).collect()))
+    }
+
     fn shape(&self, ty: &TensorType) -> Result<Vec<u64>, WeightError> {
         let size = |dim: &moec_ir::Dim| dim.eval(&self.sizes);
         ty.shape.iter().map(size).collect::<Result<_, _>>().map_err(|e| WeightError::Size(e.to_string()))
@@ -57,20 +89,22 @@ impl<'a> Weights<'a> {
 impl WeightSource for Weights<'_> {
     fn weight(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<WeightBytes<'_>, WeightError> {
         let shape = self.shape(ty)?;
-        let axes = StackPattern::axes(from);
-        let (counts, rest) = shape.split_at(axes.min(shape.len()));
-        let pattern = StackPattern::parse(from, axes)?;
-        if pattern.names(counts).take(1 << 16).any(|tensor| self.files.contains(&tensor)) {
-            let tensors = self.files.get_stack(from, counts, ty.dtype, rest)?;
-            self.origins.insert(name.to_owned(), Origin::Given);
-            (self.watch)(name, tensors.iter().map(|t| t.bytes.len() as u64).sum());
-            return Ok(WeightBytes::Parts(tensors.into_iter().map(|t| t.shared).collect()));
+        if let Some(parts) = self.given(name, from, ty, &shape)? {
+            (self.watch)(name, parts.iter().map(|part| part.len() as u64).sum());
+            return Ok(WeightBytes::Parts(parts));
         }
-        self.origins.insert(name.to_owned(), Origin::Seeded);
         let memory = random(self.pool, self.seed, name, ty.dtype, &shape)
             .map_err(|e| WeightError::Size(e.to_string()))?;
         (self.watch)(name, memory.len() as u64);
         Ok(WeightBytes::Made(memory))
+    }
+
+    fn sample(&mut self, name: &str, from: &str, ty: &TensorType) -> Result<Checksum, WeightError> {
+        let shape = self.shape(ty)?;
+        Ok(match self.given(name, from, ty, &shape)? {
+            Some(parts) => sample_parts(&parts.iter().map(|part| &**part).collect::<Vec<_>>()),
+            None => sample_seed(self.seed, name, ty.dtype, &shape),
+        })
     }
 }
 

@@ -35,6 +35,26 @@ pub struct FileBytes {
     end: usize,
 }
 
+impl FileBytes {
+    /// The part of a map from `start` to `end`, or none of it where it is shorter.
+    pub(crate) fn new(map: Arc<Mmap>, start: usize, end: usize) -> FileBytes {
+        FileBytes { map, start, end }
+    }
+
+    /// Tells the system that these pages are not needed soon; they are read again where they are.
+    pub(crate) fn leave(&self) {
+        #[cfg(unix)]
+        if self.start < self.end {
+            // SAFETY: the map is of a file and read-only, so its pages have no content of their own.
+            // Failing, the advice has no effect.
+            let _ = unsafe {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                self.map.unchecked_advise_range(advice, self.start, self.end - self.start)
+            };
+        }
+    }
+}
+
 impl std::ops::Deref for FileBytes {
     type Target = [u8];
 
@@ -93,12 +113,13 @@ impl WeightFile {
             found: found.clone(),
         })?;
         let bytes = self.map.get(entry.start..entry.end).unwrap_or_default();
-        let shared = FileBytes { map: Arc::clone(&self.map), start: entry.start, end: entry.end };
+        let shared = FileBytes::new(Arc::clone(&self.map), entry.start, entry.end);
         Ok(Tensor { name: &entry.name, dtype: *dtype, shape: &entry.shape, bytes, shared, file: &self.path })
     }
 }
 
-fn map(path: &Path) -> io::Result<Mmap> {
+/// Maps a regular file for reading.
+pub(crate) fn map(path: &Path) -> io::Result<Mmap> {
     // Asked before opening, because opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

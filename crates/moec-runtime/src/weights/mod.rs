@@ -18,8 +18,10 @@ use moec_ir::DType;
 
 pub use error::{Missing, WeightError};
 pub use file::FileBytes;
+pub(crate) use file::map;
 use file::{Entry, WeightFile};
 pub use pattern::{PatternError, StackPattern};
+pub(crate) use write::replace;
 pub use write::{NamedTensor, write_safetensors};
 
 /// Several safetensors files, looked up together.

@@ -43,10 +43,17 @@ fn write(path: &Path, tensors: &[NamedTensor<'_>]) -> io::Result<()> {
         let content = safetensors::serialize(views, None).map_err(io::Error::other)?;
         return place.write_all(&content);
     }
+    let full =
+        |temporary: &Path| safetensors::serialize_to_file(views, None, temporary).map_err(io::Error::other);
+    replace(path, full)
+}
+
+/// Has `fill` write a file beside `path`, which then takes its name.
+pub(crate) fn replace(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary =
         tempfile::Builder::new().prefix(".moec-").suffix(".tmp").tempfile_in(folder)?.into_temp_path();
-    safetensors::serialize_to_file(views, None, &temporary).map_err(io::Error::other)?;
+    fill(&temporary)?;
     set_default_permissions(&temporary, folder)?;
     temporary.persist(path).map_err(|failure| failure.error)
 }

@@ -51,6 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("egg", &["moec-opt"]),
     ("cranelift*", &["moec-codegen"]),
     ("iced-x86", &["moec-codegen"]),
+    ("blake3", &["moec-runtime"]),
     ("memmap2", &["moec-runtime"]),
     ("safetensors", &["moec-runtime"]),
     ("clap*", &["moec-cli"]),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use moec::{Pool, Record, WeightFiles, write_safetensors};
+use moec::{PackedFile, Pool, Record, WeightFiles, write_safetensors};
 
 use crate::arguments::{ModelArgs, OptimiseArgs, options};
 use crate::failure::Failure;
@@ -58,6 +58,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "W.safetensors", num_args = 1..)]
     weights: Vec<PathBuf>,
 
+    /// Packed weights, as `moec pack` writes them; given weight files too, only if it was packed from them
+    #[arg(long, value_name = "P.moepack")]
+    packed: Option<PathBuf>,
+
     /// Inputs; may be repeated
     #[arg(long, value_name = "I.safetensors", num_args = 1..)]
     input: Vec<PathBuf>,
@@ -75,7 +79,7 @@ pub(crate) struct Args {
     threads: Option<usize>,
 
     /// What runs the program
-    #[arg(long, value_enum, default_value = "jit")]
+    #[arg(long, value_enum, default_value = "jit", conflicts_with = "packed")]
     engine: Engine,
 
     /// The seed of random weights and inputs
@@ -133,14 +137,28 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         // The size of the call is what a hot set is judged for.
         options.tokens = inputs.runtime.iter().map(|(_, size)| *size).max();
     }
-    let provider = Provider { files: &weight_files, seed: args.seed, pool: &pool, source: &source, terminal };
+    let packed = args.packed.as_deref().map(PackedFile::open).transpose().map_err(Failure::input)?;
+    let provider = Provider {
+        files: &weight_files,
+        seed: args.seed,
+        packed: packed.as_ref(),
+        copied: false,
+        pool: &pool,
+        source: &source,
+        terminal,
+    };
 
     let mut report = Report::new(&checked, &inputs, threads);
+    report.packed(args.packed.as_deref());
     let Results { outputs, profile } = match args.engine {
         Engine::Jit => engine::compiled(&source, &options, &inputs, &provider, args.repeat, &mut report)?,
         Engine::Interp => engine::interpreted(&checked, &inputs, &provider, &mut report)?,
     };
     let verdict = match args.engine {
+        // Weights are there in packed form only, which the interpreter does not read.
+        Engine::Jit if packed.is_some() && args.weights.is_empty() => {
+            Verdict::skipped("give the weights that were packed by `--weights` too")
+        }
         Engine::Jit => verify::verify(&checked, &inputs, &outputs, &provider, args.verify)?,
         Engine::Interp => Verdict::skipped("the interpreter is what ran"),
     };

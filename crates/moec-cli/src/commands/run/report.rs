@@ -51,6 +51,9 @@ pub(super) struct Report {
 struct Sources {
     given: Vec<String>,
     seeded: Vec<String>,
+    /// The file of packed weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packed: Option<String>,
 }
 
 impl Report {
@@ -67,11 +70,15 @@ impl Report {
             model: ir.name.to_string(),
             signature: format!("{} -> {}", takes.join(", "), gives.join(", ")),
             sizes: inputs.runtime.iter().cloned().collect(),
-            inputs: Sources { given: inputs.given.clone(), seeded: inputs.seeded.clone() },
+            inputs: Sources { given: inputs.given.clone(), seeded: inputs.seeded.clone(), packed: None },
             weight_bytes: ir.weights().map(|(_, _, ty)| bytes(ty)).fold(0, u64::saturating_add),
             threads,
             ..Report::default()
         }
+    }
+
+    pub(super) fn packed(&mut self, path: Option<&Path>) {
+        self.weights.packed = path.map(|path| path.display().to_string());
     }
 
     pub(super) fn phase(&mut self, stage: Stage, time: Duration) {
@@ -198,6 +205,9 @@ impl Sources {
         let mut parts = Vec::new();
         if !self.given.is_empty() {
             parts.push(format!("{} from files", self.given.join(", ")));
+        }
+        if let Some(path) = &self.packed {
+            parts.push(format!("packed in {path}"));
         }
         if !self.seeded.is_empty() {
             parts.push(format!("{} seeded random", self.seeded.join(", ")));

@@ -2,6 +2,7 @@
 //! files and source disagree.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use moec::diag::{Diagnostic, SourceFile, codes};
 use moec::interp::Tensor;
 use moec::ir::{Module, TensorType};
 use moec::{
-    Artifact, Checked, Declaration, DeclarationKind, LoadError, Loaded, Origin, Pool, WeightBytes,
-    WeightError, WeightFiles, WeightSource, Weights, to_oracle,
+    Artifact, Checked, Declaration, DeclarationKind, LoadError, Loaded, Origin, PackedError, PackedFile,
+    Pool, WeightBytes, WeightError, WeightFiles, WeightSource, Weights, to_oracle,
 };
 
 use crate::failure::Failure;
@@ -24,6 +25,10 @@ const QUICK: Duration = Duration::from_millis(500);
 pub(in crate::commands) struct Provider<'a> {
     pub(in crate::commands) files: &'a WeightFiles,
     pub(in crate::commands) seed: u64,
+    /// Packed weights, to be taken instead of packing those of the files.
+    pub(in crate::commands) packed: Option<&'a PackedFile>,
+    /// Whether packed weights are copied into memory rather than mapped.
+    pub(in crate::commands) copied: bool,
     pub(in crate::commands) pool: &'a Arc<Pool>,
     pub(in crate::commands) source: &'a SourceFile,
     pub(in crate::commands) terminal: &'a Terminal,
@@ -41,16 +46,55 @@ pub(in crate::commands) struct Bound {
 impl Provider<'_> {
     /// Loads the weights of a compiled program.
     pub(in crate::commands) fn load(&self, artifact: &Artifact) -> Result<Bound, Failure> {
+        let given = self.files.names().next().is_some();
+        self.watched(artifact, |weights| match self.packed {
+            Some(packed) => {
+                let pool = self.copied.then_some(&**self.pool);
+                artifact.load_packed(packed, given.then_some(weights), pool)
+            }
+            None => Ok(artifact.load(weights, self.pool)?),
+        })
+        .map(|(loaded, origins)| Bound { loaded, origins })
+    }
+
+    /// Packs the weights of a compiled program into a file.
+    pub(in crate::commands) fn pack(&self, artifact: &Artifact, path: &Path) -> Result<(), Failure> {
+        self.watched(artifact, |weights| artifact.pack(weights, self.pool, path)).map(drop)
+    }
+
+    /// Refuses a packed file that is not sound, or not for this program, or, if there are weight files, not
+    /// from them. Says which.
+    pub(in crate::commands) fn verify(
+        &self,
+        artifact: &Artifact,
+        packed: &PackedFile,
+    ) -> Result<&'static str, Failure> {
+        let given = self.files.names().next().is_some();
+        let verify = |weights: &mut dyn WeightSource| {
+            artifact.verify_packed(packed, given.then_some(weights), self.pool)
+        };
+        self.watched(artifact, verify)?;
+        Ok(if given { ", from this source and these weights" } else { ", from this source" })
+    }
+
+    /// What `work` makes of the weights, and where they came from.
+    fn watched<T>(
+        &self,
+        artifact: &Artifact,
+        work: impl FnOnce(&mut dyn WeightSource) -> Result<T, PackedError>,
+    ) -> Result<(T, Origins), Failure> {
         let progress = Progress::new(&artifact.checked().ir);
         let mut watch = |name: &str, bytes: u64| progress.advance(name, bytes);
         let sizes = artifact.checked().ir.dims.sized().clone();
         let mut weights = Weights::new(self.files, self.seed, sizes, self.pool, &mut watch);
-        let loaded = artifact.load(&mut weights, self.pool);
+        let result = work(&mut weights);
         let origins = weights.origins().clone();
         progress.bar.finish_and_clear();
-        match loaded {
-            Ok(loaded) => Ok(Bound { loaded, origins }),
-            Err(LoadError::Weight { name, source }) => Err(self.refuse(artifact.checked(), &name, &source)),
+        match result {
+            Ok(result) => Ok((result, origins)),
+            Err(PackedError::Load(LoadError::Weight { name, source })) => {
+                Err(self.refuse(artifact.checked(), &name, &source))
+            }
             Err(error) => Err(Failure::input(error)),
         }
     }

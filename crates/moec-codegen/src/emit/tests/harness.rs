@@ -142,6 +142,7 @@ impl Builder {
             host: (&raw mut split).cast(),
             read: read.as_mut_ptr(),
             fault: &raw mut fault,
+            step: 0,
         };
         let entry = program.entry(Phase::Run);
         // SAFETY: the frame holds every buffer of the plan at its size.
