@@ -7,3 +7,8 @@
 pub mod buffer;
 pub mod cpu;
 pub mod packed;
+pub mod probe;
+pub mod seeded;
+pub mod session;
+pub mod threads;
+pub mod weights;
