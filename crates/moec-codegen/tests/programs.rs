@@ -88,7 +88,7 @@ fn run(program: &Compiled, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> R
     let scratch_stride = plan.worker_scratch(&sizes).unwrap();
     let mut scratch = vec![u64::MAX; 2 * scratch_stride as usize / 8 + 1];
     let (mut fault, mut read) = (0, [0; 16]);
-    let frame = Frame {
+    let mut frame = Frame {
         buffers: pointers.as_ptr(),
         dims: dims.as_ptr(),
         scratch: scratch.as_mut_ptr().cast(),
@@ -98,8 +98,11 @@ fn run(program: &Compiled, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> R
         host: std::ptr::null_mut(),
         read: read.as_mut_ptr(),
         fault: &raw mut fault,
+        step: 0,
     };
-    for phase in [Phase::Load, Phase::Run] {
+    let load = (0..plan.load.len()).map(|number| (Phase::Load, number));
+    for (phase, number) in load.chain([(Phase::Run, 0)]) {
+        frame.step = number as u64;
         // SAFETY: the frame holds every buffer of the plan at its size.
         let step = unsafe { program.entry(phase)(&raw const frame) };
         if step != 0 {

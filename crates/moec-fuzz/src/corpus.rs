@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use moec_ir::DType;
+use moec_runtime::packed::stray_file;
 use moec_runtime::weights::{NamedTensor, write_safetensors};
 
 use crate::{Target, folder};
@@ -37,6 +38,10 @@ pub fn seeds(target: Target) -> io::Result<Vec<Vec<u8>>> {
         }
         Target::IrText => seeds.extend(files(&root(), &["examples", "tests"], "moir")?),
         Target::Safetensors => seeds.extend(weight_files()?),
+        Target::Packed => {
+            let some: [&[u8]; 3] = [&[1; 64], &[], &[2; 5000]];
+            seeds.extend([&[][..], &some[..1], &some].map(stray_file));
+        }
         Target::ModelFolder => seeds.extend(model_folders()?),
     }
     Ok(seeds)

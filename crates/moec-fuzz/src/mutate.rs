@@ -1,8 +1,11 @@
 //! Damages inputs. Text is damaged by token, line and byte, with words from all seeds, so that much of
-//! it stays well-formed; a weight file by header and data, its length prefix mended as a rule.
+//! it stays well-formed; a weight file by header and data, its length prefix mended as a rule; a packed file
+//! anywhere, the checksum of its header mended as a rule.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+
+use moec_runtime::packed::seal;
 
 use crate::Target;
 use crate::dice::Dice;
@@ -79,6 +82,9 @@ impl Mutator {
             }
         };
         input.truncate(MAX_BYTES);
+        if self.target == Target::Packed && !dice.once_in(6) {
+            seal(&mut input);
+        }
         input
     }
 

@@ -5,6 +5,8 @@ use std::io::Write;
 
 use moec_diag::{Diagnostic, SourceFile, render};
 use moec_ir::{DType, DimKind, Module, Sizes, print, read, rowwise, verify};
+use moec_runtime::packed::PackedFile;
+use moec_runtime::threads::Pool;
 use moec_runtime::weights::WeightFiles;
 use moec_syntax::{format, outline, parse};
 
@@ -22,13 +24,16 @@ pub enum Target {
     IrText,
     /// Weight files: open, look up, collect stacks.
     Safetensors,
+    /// Files of packed weights: open, verify.
+    Packed,
     /// Configuration and tensor names of a model folder: import, format, lower.
     ModelFolder,
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Target; 4] = [Target::Source, Target::IrText, Target::Safetensors, Target::ModelFolder];
+    pub const ALL: [Target; 5] =
+        [Target::Source, Target::IrText, Target::Safetensors, Target::Packed, Target::ModelFolder];
 
     /// Its name on the command line and among the saved inputs.
     pub fn name(self) -> &'static str {
@@ -36,6 +41,7 @@ impl Target {
             Target::Source => "source",
             Target::IrText => "ir_text",
             Target::Safetensors => "safetensors",
+            Target::Packed => "packed",
             Target::ModelFolder => "model_folder",
         }
     }
@@ -54,6 +60,7 @@ impl Target {
             Target::Source => source(&String::from_utf8_lossy(bytes)),
             Target::IrText => ir_text(&String::from_utf8_lossy(bytes)),
             Target::Safetensors => safetensors(bytes),
+            Target::Packed => packed(bytes),
             Target::ModelFolder => folder::run(&String::from_utf8_lossy(bytes)),
         }
     }
@@ -184,6 +191,25 @@ fn safetensors(bytes: &[u8]) -> Reach {
         if let Err(error) = files.get_stack("no such tensor", counts, DType::F32, &[]) {
             reach.message("missing", &error.to_string());
         }
+    }
+    reach
+}
+
+/// What a damaged header says is refused, or is about bytes that are there.
+fn packed(bytes: &[u8]) -> Reach {
+    let mut reach = Reach::default();
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(bytes).expect("space for a temporary file");
+    match PackedFile::open(file.path()) {
+        Ok(packed) => {
+            assert_eq!(packed.bytes(), bytes.len() as u64);
+            reach.mark(("open", packed.model().len().min(4)));
+            match packed.verify(&Pool::new(1).expect("one thread")) {
+                Ok(()) => reach.mark(("sound", true)),
+                Err(error) => reach.message("verify", &error.to_string()),
+            }
+        }
+        Err(error) => reach.message("open", &error.to_string()),
     }
     reach
 }

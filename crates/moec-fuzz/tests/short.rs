@@ -38,3 +38,8 @@ fn model_folders() {
 fn weight_files() {
     fuzz(Target::Safetensors, 4000);
 }
+
+#[test]
+fn packed_files() {
+    fuzz(Target::Packed, 4000);
+}

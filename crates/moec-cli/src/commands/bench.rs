@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use moec::diag::SourceFile;
 use moec::ir::DimKind;
-use moec::{Artifact, HostTensor, Loaded, Options, Pool, Record, WeightFiles};
+use moec::{Artifact, HostTensor, Loaded, Options, PackedFile, Pool, Record, WeightFiles};
 use moec_bench::{BenchError, Caller, Probes, Row, measure, table, useful};
 use serde::Serialize;
 
@@ -53,6 +53,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "W.safetensors", num_args = 1..)]
     weights: Vec<PathBuf>,
 
+    /// Packed weights, as `moec pack` writes them
+    #[arg(long, value_name = "P.moepack")]
+    packed: Option<PathBuf>,
+
     /// The seed of random weights and inputs
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -83,7 +87,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
     let files = moec::open_weights(&args.weights).map_err(Failure::input)?;
-    let bench = Bench { args, source: &source, options, files: &files, pool: &pool, terminal };
+    let packed = args.packed.as_deref().map(PackedFile::open).transpose().map_err(Failure::input)?;
+    let (files, packed) = (&files, packed.as_ref());
+    let bench = Bench { args, source: &source, options, files, packed, pool: &pool, terminal };
     // First what routing does, which the timed program does not count.
     let counted = bench.load(Record::All)?;
     let touched: Vec<_> =
@@ -126,6 +132,7 @@ struct Bench<'a> {
     source: &'a SourceFile,
     options: Options,
     files: &'a WeightFiles,
+    packed: Option<&'a PackedFile>,
     pool: &'a Arc<Pool>,
     terminal: &'a Terminal,
 }
@@ -135,9 +142,9 @@ impl Bench<'_> {
         let options = Options { record, ..self.options.clone() };
         let artifact = moec::compile(self.source, &options, &mut |_| ())
             .map_err(|error| Failure::compile(error, self.source, self.terminal))?;
-        let (files, seed) = (self.files, self.args.seed);
-        let provider =
-            Provider { files, seed, pool: self.pool, source: self.source, terminal: self.terminal };
+        let (files, seed, packed) = (self.files, self.args.seed, self.packed);
+        let (pool, source, terminal) = (self.pool, self.source, self.terminal);
+        let provider = Provider { files, seed, packed, copied: true, pool, source, terminal };
         let loaded = provider.load(&artifact)?.loaded;
         Ok((artifact, loaded))
     }

@@ -10,6 +10,7 @@ mod explaining;
 mod import;
 mod moec;
 mod output;
+mod packing;
 mod profiles;
 mod running;
 mod targets;

@@ -395,7 +395,7 @@ impl Planner<'_> {
     fn mapped(&mut self, right: &RightOperand) -> Option<BufferId> {
         let Buffer { name, dtype, elements, place } = self.buffers[right.view.buffer.0 as usize].clone();
         let (Place::Weight(weight), DimExpr::Dim(all)) = (place, &elements) else { return None };
-        let parts = right.count.as_const().filter(|_| right.is_cut_by_experts(all))?;
+        let parts = right.count.as_const().filter(|&count| count > 0 && right.is_cut_by_experts(all))?;
         let place = Place::Mapped { weight, parts };
         let known = self.buffers.iter().position(|buffer| buffer.place == place);
         Some(match known {

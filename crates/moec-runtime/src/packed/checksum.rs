@@ -35,6 +35,12 @@ pub(super) fn of(pool: &Pool, bytes: &[u8]) -> Checksum {
     *blake3::hash(&sums).as_bytes()
 }
 
+/// The same on this thread.
+pub(super) fn of_bytes(bytes: &[u8]) -> Checksum {
+    let sums: Vec<u8> = bytes.chunks(CHUNK).flat_map(|chunk| *blake3::hash(chunk).as_bytes()).collect();
+    *blake3::hash(&sums).as_bytes()
+}
+
 /// One checksum of those of all weights, by name.
 fn combined(sums: &BTreeMap<String, Checksum>) -> Checksum {
     let mut all = blake3::Hasher::new();

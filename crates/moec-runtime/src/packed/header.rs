@@ -93,8 +93,9 @@ impl Header {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(((BODY + body.len()) as u32).to_le_bytes());
-        bytes.extend(*blake3::hash(&body).as_bytes());
+        bytes.extend([0; 32]);
         bytes.extend(body);
+        seal(&mut bytes);
         bytes
     }
 
@@ -139,6 +140,16 @@ impl Header {
             sections.push(Section { offset: body.u64()?, bytes: body.u64()?, checksum: body.checksum()? });
         }
         Some(Header { moec, model, target, recipe, samples, weights, sections })
+    }
+}
+
+/// Puts the checksum of the header that a file begins with where it belongs, as far as there is one.
+pub fn seal(file: &mut [u8]) {
+    let length = file.get(12..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let Some(body) = file.get(BODY..length as usize) else { return };
+    let checksum = *blake3::hash(body).as_bytes();
+    if let Some(place) = file.get_mut(16..BODY) {
+        place.copy_from_slice(&checksum);
     }
 }
 
@@ -219,8 +230,7 @@ mod tests {
         let mut bytes = header.bytes();
         let at = BODY + 3 * 4 + 9 + 3 * 32;
         bytes[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-        let checksum = *blake3::hash(&bytes[BODY..]).as_bytes();
-        bytes[16..48].copy_from_slice(&checksum);
+        seal(&mut bytes);
         assert_eq!(Header::read(&bytes), Err(Refusal::Damaged));
     }
 }

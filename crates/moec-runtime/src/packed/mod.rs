@@ -23,6 +23,7 @@ use moec_plan::{Image, Plan};
 
 pub use checksum::Checksum;
 pub(crate) use checksum::{Summing, sample_parts, sample_seed, samples};
+pub use header::seal;
 use header::{Header, PAGE, Refusal, Section};
 pub(crate) use write::write;
 
@@ -212,6 +213,31 @@ impl PackedFile {
         let end = section.offset.saturating_add(section.bytes);
         FileBytes::new(Arc::clone(&self.map), section.offset as usize, end as usize)
     }
+}
+
+/// A file of these sections that fits no program: to try with what reads files.
+pub fn stray_file(sections: &[&[u8]]) -> Vec<u8> {
+    let none = Checksum::default();
+    let mut header = Header {
+        moec: MOEC.to_owned(),
+        model: "stray".to_owned(),
+        target: "none".to_owned(),
+        recipe: none,
+        samples: none,
+        weights: none,
+        sections: vec![Section { offset: 0, bytes: 0, checksum: none }; sections.len()],
+    };
+    let sizes: Vec<u64> = sections.iter().map(|section| section.len() as u64).collect();
+    let places = layout(header.len(), &sizes);
+    for ((section, (offset, bytes)), content) in header.sections.iter_mut().zip(&places).zip(sections) {
+        *section = Section { offset: *offset, bytes: *bytes, checksum: checksum::of_bytes(content) };
+    }
+    let mut file = header.bytes();
+    for ((offset, _), content) in places.iter().zip(sections) {
+        file.resize(*offset as usize, 0);
+        file.extend(*content);
+    }
+    file
 }
 
 /// The image of a plan, if it may lie in a file. A routing plan may not: run steps believe its indices.

@@ -123,6 +123,7 @@ fn generated_code_calls_through_a_function_pointer() {
         host: pool.as_host(),
         read: std::ptr::null_mut(),
         fault: std::ptr::null_mut(),
+        step: 0,
     };
     // SAFETY: the pool, the frame and the squares outlive the call, and `square` may run on any
     // threads.
