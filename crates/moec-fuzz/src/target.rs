@@ -203,7 +203,8 @@ fn packed(bytes: &[u8]) -> Reach {
     match PackedFile::open(file.path()) {
         Ok(packed) => {
             assert_eq!(packed.bytes(), bytes.len() as u64);
-            reach.mark(("open", packed.model().len().min(4)));
+            reach.mark(("open", packed.model().len().min(40)));
+            reach.mark(("sections", packed.sections().min(8), bytes.len() / 1024));
             match packed.verify(&Pool::new(1).expect("one thread")) {
                 Ok(()) => reach.mark(("sound", true)),
                 Err(error) => reach.message("verify", &error.to_string()),

@@ -134,6 +134,11 @@ impl PackedFile {
         &self.header.model
     }
 
+    /// The number of buffers in it.
+    pub fn sections(&self) -> usize {
+        self.header.sections.len()
+    }
+
     /// Bytes of the file.
     pub fn bytes(&self) -> u64 {
         self.map.len() as u64

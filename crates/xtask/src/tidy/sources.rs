@@ -16,12 +16,13 @@ const UNSAFE_ROOMS: [&str; 2] = ["moec-runtime", "moec-codegen"];
 /// The crates that may touch files, the environment, clocks and the terminal.
 const OUTER_ROOMS: [&str; 5] = ["moec-bench", "moec-cli", "moec-filetest", "moec-fuzz", "xtask"];
 
-/// What touches the world outside the process, and where else it may: a file of weights is mapped
+/// What touches the world outside the process, and where else it may: a file of weights, packed or not, is mapped
 /// by the runtime, a model folder is listed by the importer, whose build script lists its rows.
 const OUTSIDE: &[(&str, &[&str])] = &[
     (
         "std::fs",
         &[
+            "crates/moec-runtime/src/packed/",
             "crates/moec-runtime/src/weights/",
             "crates/moec-import/src/folder.rs",
             "crates/moec-import/build.rs",
