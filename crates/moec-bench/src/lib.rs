@@ -7,6 +7,7 @@ mod layer;
 mod measure;
 mod probes;
 mod routing;
+mod tile;
 mod work;
 
 pub use caller::Caller;
@@ -14,6 +15,7 @@ pub use layer::{Expert, LAYERS, Layer, LayerWeights, Types};
 pub use measure::{Contender, ROUND, Rounds, Row, measure, median, table, take_turns};
 pub use probes::{Probes, Rates};
 pub use routing::{routed, touched};
+pub use tile::{TileSpeed, tile_speeds};
 pub use work::{Useful, useful};
 
 /// Something that cannot be timed.
@@ -28,6 +30,9 @@ pub enum BenchError {
     /// Its weights cannot be loaded.
     #[error(transparent)]
     Load(#[from] moec::LoadError),
+    /// A tile cannot be run here.
+    #[error(transparent)]
+    Tile(#[from] moec::tiles::CodegenError),
     /// A call failed.
     #[error(transparent)]
     Run(#[from] moec::RunError),

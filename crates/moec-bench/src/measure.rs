@@ -178,15 +178,7 @@ fn steady(taken: &[Round], rounds: usize) -> Vec<Round> {
 }
 
 fn usual(taken: &[Round]) -> Rates {
-    let of = |rate: &dyn Fn(&Rates) -> Option<f64>| {
-        let mut values: Vec<f64> = taken.iter().filter_map(|round| rate(&round.rates)).collect();
-        (!values.is_empty()).then(|| median(&mut values))
-    };
-    Rates {
-        bytes: of(&|rates| Some(rates.bytes)).unwrap_or(f64::NAN),
-        flops: of(&|rates| Some(rates.flops)).unwrap_or(f64::NAN),
-        bf16_flops: of(&|rates| rates.bf16_flops),
-    }
+    Rates::median(&taken.iter().map(|round| round.rates).collect::<Vec<_>>())
 }
 
 impl Rounds {

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use moec::Pool;
 use moec::buffer::{Buffer, BufferError};
+use moec::ir::DType;
 use moec::probe::{Products, multiply, read};
 
-use crate::Useful;
+use crate::{Useful, median};
 
 /// What was measured, all of it a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +23,24 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// The median of each rate.
+    pub fn median(of: &[Rates]) -> Rates {
+        let middle = |rate: &dyn Fn(&Rates) -> Option<f64>| {
+            let mut values: Vec<f64> = of.iter().filter_map(rate).collect();
+            (!values.is_empty()).then(|| median(&mut values))
+        };
+        Rates {
+            bytes: middle(&|rates| Some(rates.bytes)).unwrap_or(f64::NAN),
+            flops: middle(&|rates| Some(rates.flops)).unwrap_or(f64::NAN),
+            bf16_flops: middle(&|rates| rates.bf16_flops),
+        }
+    }
+
+    /// Flops of products whose rows are of that type.
+    pub fn products(&self, row: DType) -> f64 {
+        if row == DType::Bf16 { self.bf16_flops.unwrap_or(self.flops) } else { self.flops }
+    }
+
     /// The least seconds for that work.
     pub fn limit(&self, work: &Useful) -> f64 {
         let compute = work.flops / self.flops + work.bf16_flops / self.bf16_flops.unwrap_or(self.flops);

@@ -16,6 +16,7 @@ mod profile;
 mod shrink;
 mod stage;
 mod tensor;
+pub mod tiles;
 mod validate;
 
 pub use artifact::Artifact;

@@ -11,6 +11,7 @@ mod opt;
 mod pack;
 mod run;
 mod test;
+mod tiles;
 
 use clap::Subcommand;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Run(run::Args),
     /// Time a source beside the limits of this machine
     Bench(bench::Args),
+    /// List the matrix tiles for a shape, with what they reach
+    Tiles(tiles::Args),
     /// Run test files
     Test(test::Args),
     /// Measure this machine for the cost model
@@ -56,6 +59,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<(), Failure>
         Command::Pack(args) => pack::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Bench(args) => bench::run(args, terminal),
+        Command::Tiles(args) => tiles::run(args, terminal),
         Command::Test(args) => test::run(args, terminal),
         Command::Calibrate(args) => calibrate::run(args, terminal),
     }

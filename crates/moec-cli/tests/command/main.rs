@@ -15,4 +15,5 @@ mod profiles;
 mod running;
 mod targets;
 mod text;
+mod tiles;
 mod tour;

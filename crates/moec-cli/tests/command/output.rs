@@ -28,6 +28,7 @@ fn help() {
     insta::assert_snapshot!("help_of_explain", folder.moec(&["explain", "--help"]).all());
     insta::assert_snapshot!("help_of_diff", folder.moec(&["diff", "--help"]).all());
     insta::assert_snapshot!("help_of_bench", folder.moec(&["bench", "--help"]).all());
+    insta::assert_snapshot!("help_of_tiles", folder.moec(&["tiles", "--help"]).all());
     insta::assert_snapshot!("help_of_run", folder.moec(&["run", "--help"]).all());
     insta::assert_snapshot!("help_of_test", folder.moec(&["test", "--help"]).all());
 }

@@ -25,11 +25,14 @@
 //! which is the reference; `wide` assembles the others.
 
 mod clif;
+mod trial;
 mod wide;
 
 use cranelift_codegen::ir::types::I64;
 use cranelift_module::{FuncId, Module};
 use moec_ir::DType;
+
+pub use trial::{Operands, Trial};
 
 use crate::{CodeModule, CodegenError};
 
@@ -95,6 +98,21 @@ impl TileFamily {
             TileFamily::Clif | TileFamily::Avx2 => 6,
             TileFamily::Avx512 | TileFamily::Avx512Bf16 => 8,
         }
+    }
+
+    /// Columns of one vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            TileFamily::Clif => 4,
+            TileFamily::Avx2 => 8,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 16,
+        }
+    }
+
+    /// The height of the tiles that as many rows of a product are cut into: as few as possible, all of one
+    /// height but the last.
+    pub fn height_for(self, rows: usize) -> usize {
+        rows.div_ceil(rows.div_ceil(self.tallest()).max(1))
     }
 
     /// Elements of one column that lie side by side in a panel for rows of that element type; none if
