@@ -8,16 +8,9 @@ pub(crate) fn plan(cx: &Cx<'_>) -> Evaluated {
     let index = cx.tensor(0)?;
     let experts = cx.size("experts")?;
     let (tokens, slots) = (index.shape[0], index.shape[1]);
-    let mut chosen = Vec::new();
-    for (pair, &value) in index.data.iter().enumerate() {
-        let expert = cx.index(value, experts)?;
-        if chosen[pair - pair % slots..].contains(&expert) {
-            return Err(cx.error(format!("expert {expert} occurs twice for token {}", pair / slots)));
-        }
-        chosen.push(expert);
-    }
+    let chosen = index.data.iter().map(|&value| cx.index(value, experts).map(Some));
+    let chosen: Vec<Option<usize>> = chosen.collect::<Result<_, _>>()?;
     value::elements(&[experts])?;
-    let chosen: Vec<Option<usize>> = chosen.into_iter().map(Some).collect();
     Ok(Value::Plan(Plan::new(tokens, slots, experts, &chosen)))
 }
 

@@ -21,7 +21,7 @@
 //!   PyTorch: a row of -inf is all NaN.
 //! - **Indices.** `gather`, `scatter_add`, `densify`, `plan` and `plan_subset` refuse an index out of
 //!   range, whether or not an element would be moved; `one_hot` yields false for it. `densify` along its
-//!   axis, `plan` within a token and `plan_subset` also refuse an index that occurs twice.
+//!   axis and `plan_subset` also refuse an index that occurs twice.
 //! - **Order.** Sums start at 0 and add in index order, contracted letters in order of first use.
 //!   `combine` starts from the first term and adds in ascending expert order, then 0 for each pair
 //!   that the plan drops; with no slots it is 0.

@@ -211,7 +211,7 @@ op_table! {
     Einsum = "einsum" (2) [spec: Str] contract::einsum, contract::flops;
 
     // Routing plans (see `PlanType`).
-    /// The plan of the pairs in `i32[tokens, slots]`; indices of a token are distinct.
+    /// The plan of the pairs in `i32[tokens, slots]`. A token may choose an expert more than once.
     Plan = "plan" (1) [experts: Dim] dispatch::plan, sort;
     /// The plan of the same pairs, each a token of its own with one slot.
     PlanFlatten = "plan_flatten" (1) [] dispatch::flatten, moved;

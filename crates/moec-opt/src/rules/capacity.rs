@@ -7,7 +7,7 @@
 use egg::Id;
 use moec_ir::{Attrs, DType, Dim, Op};
 
-use super::gate::{at, densify, in_range, is_route_index};
+use super::gate::{are_distinct, at, densify, in_range};
 use super::seating::{Order, Seating, capacity_of, one_hots, seat_numbers, seatings, seats_kept};
 use super::{contract, one, rules};
 use crate::term::{Found, Term, View};
@@ -362,7 +362,7 @@ fn chosen_where(
     let (&expert, places) = map.split_last()?;
     let index = hot.arg(0);
     let own = places.iter().position(|&place| place == slots)?;
-    if places.len() != 2 || !is_route_index(v, index, own) || !in_range(v, index, hot.dim("size")) {
+    if places.len() != 2 || !are_distinct(v, index, own) || !in_range(v, index, hot.dim("size")) {
         return None;
     }
     // Without the slots: where the experts lie among the axes of the scores.

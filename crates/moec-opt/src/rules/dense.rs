@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use egg::Id;
 use moec_ir::{Attrs, Dim, EinsumSpec, Op, PlanType};
 
+use super::gate::are_distinct;
 use super::rules;
 use crate::term::{Found, Term, View, element_wise};
 
 rules! {
     /// A combine is the sum over all experts, gated by `densify` of its weights.
-    combine_is_dense_sum: Finite [Combine] if "what computes the rows treats them alike" if "no sum over the experts is known to be equal";
+    combine_is_dense_sum: Finite [Combine] if "indices of a token are distinct" if "what computes the rows treats them alike" if "no sum over the experts is known to be equal";
 }
 
 /// What plan rows are taken from.
@@ -152,5 +153,5 @@ fn combine_is_dense_sum(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         let product = v.op(Op::Mul, vec![v.broadcast(gate, &[1, 0], &shape)?, y], Attrs::default())?;
         v.op(Op::Sum, vec![product], Attrs::new([("axis", 0usize.into())]))
     };
-    v.nodes(plan, Op::Plan).filter_map(dense).collect()
+    v.nodes(plan, Op::Plan).filter(|own| are_distinct(v, own.arg(0), 1)).filter_map(dense).collect()
 }

@@ -16,6 +16,8 @@ rules! {
     sum_gated_by_sum_of_gates: Reassociate [Sum];
     /// The sum over experts of Y where chosen, else 0, adds up the chosen pairs only.
     sum_of_chosen_is_combine: Reassociate [Sum] if "the other branch is 0" if "indices are in range";
+    /// Weighted sums over slots of Y where the expert is the slot's, else 0, add up the pairs of the slots.
+    sum_by_slot_is_combine: Reassociate [Sum] if "the other branch is 0" if "indices are in range" if "Y is the same for all slots";
     /// The sum over experts of what is 0 where a sparse gate is 0 adds up the chosen pairs only.
     sum_of_vanishing_is_combine: Finite [Sum] if "f(0) = 0 for all that lies between gate and sum";
     /// A contraction over experts with a sparse gate adds up the chosen pairs only.
@@ -197,6 +199,97 @@ fn sum_of_chosen_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         }
     }
     out
+}
+
+/// The ways in which a class is something times a weight for each of two axes, `slots` one of them, on
+/// an axis of its own: the weights, its other axis, and what they weigh.
+fn weighed_by_slot(v: View<'_>, class: Id, slots: usize) -> Vec<(Id, Vec<usize>, Id)> {
+    let mut found = Vec::new();
+    for product in v.nodes(class, Op::Mul) {
+        let (a, b) = (product.arg(0), product.arg(1));
+        for (weights, rest) in [(a, b), (b, a)] {
+            let own = |(_, map): &(Id, Vec<usize>)| map.len() == 2 && map.contains(&slots);
+            found.extend(v.expansions(weights).into_iter().filter(own).map(|(w, map)| (w, map, rest)));
+        }
+    }
+    found
+}
+
+fn sum_by_slot_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let (slots, mut out) = (n.axis(), Vec::new());
+    for (weights, weigh, rest) in weighed_by_slot(v, n.arg(0), slots) {
+        for sum in v.nodes(rest, Op::Sum) {
+            let expert = sum.axis();
+            let wide = |axis: usize| axis + usize::from(axis >= expert);
+            for select in v.nodes(sum.arg(0), Op::Select).filter(|s| v.is(s.arg(2), 0.0)) {
+                let pairs: Vec<usize> = weigh.iter().map(|&axis| wide(axis)).collect();
+                for (hot, map) in v.expansions(select.arg(0)) {
+                    let [.., last] = map[..] else { continue };
+                    let aligned =
+                        map.len() == 3 && last == expert && pairs.iter().all(|axis| map.contains(axis));
+                    for hot in v.nodes(hot, Op::OneHot).filter(|_| aligned) {
+                        let Some(size) = hot.dim("size").filter(|size| in_range(v, hot.arg(0), Some(size)))
+                        else {
+                            continue;
+                        };
+                        for (y, own) in v.expansions(select.arg(1)) {
+                            let slot = Slots { slots: wide(slots), expert, size, weights: (weights, &pairs) };
+                            out.extend(one(|| slot.combine(v, n, (hot.arg(0), &map[..2]), (y, &own))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Axes of what is summed over slots and experts: `[.., expert, ..]` with tokens, slots and more.
+struct Slots<'a> {
+    slots: usize,
+    expert: usize,
+    /// How many experts there are.
+    size: &'a Dim,
+    /// Weights by token and slot, and the axes of these.
+    weights: (Id, &'a [usize]),
+}
+
+impl Slots<'_> {
+    /// The combine that is `n`, of `index` with its axes and Y with those that it has.
+    fn combine(
+        &self,
+        v: View<'_>,
+        n: Found<'_>,
+        (index, of_index): (Id, &[usize]),
+        (y, own): (Id, &[usize]),
+    ) -> Option<Term> {
+        let tokens = *of_index.iter().find(|axis| **axis != self.slots)?;
+        let at = |axis: usize| own.iter().position(|&o| o == axis);
+        let (expert, token) = (at(self.expert)?, at(tokens)?);
+        if at(self.slots).is_some() {
+            return None;
+        }
+        let by_token = |class, axes: &[usize]| {
+            v.transpose(v.term(class)?, if axes[0] == tokens { &[0, 1] } else { &[1, 0] })
+        };
+        let gate = Gate {
+            weights: by_token(self.weights.0, self.weights.1)?,
+            index: by_token(index, of_index)?,
+            experts: self.size.clone(),
+            among: None,
+            tokens: token,
+        };
+        let sum = combine(v, gate, v.term(y)?, expert)?;
+        // Without slots and experts, as the axes of the result are.
+        let left = |axis: usize| axis - usize::from(axis > self.slots) - usize::from(axis > self.expert);
+        let map: Vec<usize> =
+            own.iter().filter(|&&axis| axis != self.expert).map(|&axis| left(axis)).collect();
+        let shape: Vec<Dim> = {
+            let all = v.shape(n.arg(0));
+            (0..all.len()).filter(|&axis| axis != n.axis()).map(|axis| all[axis].clone()).collect()
+        };
+        v.broadcast(sum, &map, &shape)
+    }
 }
 
 /// How many operations are looked through from a sum to a gate.

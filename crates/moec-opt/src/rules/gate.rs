@@ -246,7 +246,7 @@ fn sum_of_one_hot_is_densify(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         for hot in v.nodes(select.arg(0), Op::OneHot) {
             let index = hot.arg(0);
             let rank = v.rank(index);
-            let distinct = is_route_index(v, index, slots);
+            let distinct = are_distinct(v, index, slots);
             for (weights, map) in v.expansions(select.arg(1)) {
                 let aligned = map.iter().copied().eq(0..rank);
                 if let Some(size) = hot.dim("size").filter(|_| {
@@ -260,14 +260,38 @@ fn sum_of_one_hot_is_densify(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     out
 }
 
-/// Whether a class holds the indices of a route along `axis`, which are distinct.
-pub(super) fn is_route_index(v: View<'_>, class: Id, axis: usize) -> bool {
+/// Whether the indices in a class are distinct along `axis`: those of a route are, and so are those of a
+/// `densify`, which has no meaning for others.
+pub(super) fn are_distinct(v: View<'_>, class: Id, axis: usize) -> bool {
     let mut routes = v.nodes(class, Op::RouteIndex);
     routes.any(|i| v.known(i.arg(0)).and_then(|k| k.ty.route()).is_some_and(|route| route.axis == axis))
+        || v.shape(class).get(axis).is_some_and(|size| size.is(1))
+        || v.users(class, Op::Densify).any(|d| d.axis() == axis && v.graph.find(d.arg(1)) == class)
+        || v.nodes(class, Op::Concat).any(|c| c.axis() == axis && is_one_more(v, c))
 }
 
-/// Whether all elements of a class are indices below `size`.
+/// Whether the last part of a concat is a number that indices in the others are below.
+fn is_one_more(v: View<'_>, concat: Found<'_>) -> bool {
+    let [others, last] = concat.args() else { return false };
+    let number = v.uniform(*last).filter(|number| *number >= 0.0);
+    let below = number.map(|number| Dim::constant(number as u64));
+    v.shape(*last).get(concat.axis()).is_some_and(|size| size.is(1))
+        && are_distinct(v, *others, concat.axis())
+        && in_range(v, *others, below.as_ref())
+}
+
+/// Whether all elements of a class are indices below `size`: proved, or else a `gather` or `plan` reads at
+/// them, which has no meaning for others.
 pub(super) fn in_range(v: View<'_>, class: Id, size: Option<&Dim>) -> bool {
+    let Some(size) = size else { return false };
+    let table = v.sizing().table();
+    let class = v.graph.find(class);
     let below = v.known(class).and_then(|known| known.below.as_ref());
-    matches!((below, size), (Some(below), Some(size)) if v.sizing().table().at_most(below, size))
+    let reads = |n: &Found<'_>| {
+        let axis = v.shape(n.arg(0)).get(n.axis());
+        v.graph.find(n.arg(1)) == class && axis.is_some_and(|whole| table.at_most(whole, size))
+    };
+    below.is_some_and(|below| table.at_most(below, size))
+        || v.users(class, Op::Gather).any(|n| reads(&n))
+        || v.users(class, Op::Plan).any(|p| p.dim("experts").is_some_and(|all| table.at_most(all, size)))
 }

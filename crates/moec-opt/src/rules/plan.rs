@@ -3,13 +3,12 @@
 
 use moec_ir::{Attrs, Dim, Op};
 
-use super::gate::is_route_index;
 use super::{one, rules};
 use crate::term::{Found, Term, View};
 
 rules! {
     /// The plan of flattened indices is the flattened plan.
-    plan_of_flattened_index: Bit [Plan] if "indices of a token are distinct";
+    plan_of_flattened_index: Bit [Plan] if "the indices have an axis of slots";
     /// A grouped product, or rows by expert, by the flattened plan: its rows are those of the plan.
     rows_of_flattened_plan: Bit [GroupedMatmul, TakeExperts];
     /// Rows by pair number are elements by token and slot.
@@ -31,8 +30,7 @@ fn plan_of_flattened_index(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     inner
         .filter_map(|flat| {
             let index = flat.arg(0);
-            let distinct = v.rank(index) == 2 && is_route_index(v, index, 1);
-            let plan = v.again(n, vec![v.term(index).filter(|_| distinct)?])?;
+            let plan = v.again(n, vec![v.term(index).filter(|_| v.rank(index) == 2)?])?;
             v.op(Op::PlanFlatten, vec![plan], Attrs::default())
         })
         .collect()

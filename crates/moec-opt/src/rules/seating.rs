@@ -4,7 +4,7 @@
 use egg::Id;
 use moec_ir::{Attr, Attrs, Dim, Op};
 
-use super::gate::{in_range, is_route_index};
+use super::gate::{are_distinct, in_range};
 use crate::term::{Found, Term, View};
 
 /// The ways in which a class is `one_hot`, expanded: the node, and for each of its axes (those of
@@ -52,7 +52,7 @@ impl Order {
         let slots = match shape.len() {
             0 => return None,
             1 => false,
-            rank => is_route_index(v, index, rank - 1),
+            rank => are_distinct(v, index, rank - 1),
         };
         let (tokens, groups) = match (shape.len(), slots) {
             (1, false) => (0, None),

@@ -81,9 +81,8 @@ impl Layer {
         Ok(Layer { source, artifact, rules, of_code, of_interpreter, chosen_otherwise, slots })
     }
 
-    /// What is wrong with it. `is_dense` where experts are known to compute tokens that are not routed to
-    /// them.
-    pub(crate) fn faults(&self, is_dense: bool) -> Vec<String> {
+    /// What is wrong with it.
+    pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut must = |holds: bool, what: String| {
             if !holds {
@@ -111,11 +110,8 @@ impl Layer {
             format!("validation: {:?}", self.artifact.validation()),
         );
         must(
-            self.rows_per_token().is_some() != is_dense,
-            match is_dense {
-                true => "it is sparse now: strike it off the list".to_owned(),
-                false => "experts are computed for tokens that are not routed to them".to_owned(),
-            },
+            self.rows_per_token().is_some(),
+            "experts are computed for tokens that are not routed to them".to_owned(),
         );
         must(
             self.scaled().is_none(),

@@ -14,8 +14,7 @@ published files, against what PyTorch computes for it in f64 at 1, 29 and 257 to
 `tests/golden/NAME/source.moe`. Where a name says more than a model type, it is another form of it.
 
 - *Rows* are the rows of matrix products with routed weights for each token: matrices of an
-  expert times experts for a token. `all` where the optimiser does not yet find the
-  sparse form: every expert computes every token.
+  expert times experts for a token. No expert computes a token that is not routed to it.
 - *Rewritten by*: the rules that made an operation of the program compiled, besides those of every row:
   COMMON.
 - *Difference* is the largest between the compiled program and PyTorch, of the scale of the output, on
@@ -61,7 +60,7 @@ impl Row {
             family: family.to_owned(),
             router: router.to_owned(),
             experts: experts.join("; "),
-            rows: layer.rows_per_token().map_or("all".to_owned(), |rows| rows.to_string()),
+            rows: layer.rows_per_token().map(|rows| rows.to_string()).unwrap_or_default(),
             rules: layer.rules.clone(),
             difference: layer.of_code,
         }
@@ -77,8 +76,7 @@ impl Row {
 
 /// Compares the page with the rows, or rewrites it. Gives what is wrong.
 pub(crate) fn settle(path: &Path, rows: &[Row]) -> Option<String> {
-    let sparse: Vec<&Row> = rows.iter().filter(|row| row.rows != "all").collect();
-    let all = sparse.iter().map(|row| row.rules.clone()).reduce(|a, b| &a & &b).unwrap_or_default();
+    let all = rows.iter().map(|row| row.rules.clone()).reduce(|a, b| &a & &b).unwrap_or_default();
     let common: Vec<String> = all.iter().map(|rule| format!("`{rule}`")).collect();
     let head = HEAD.replace("COMMON", &common.join(",\n  "));
     let table: Vec<String> = rows.iter().map(|row| row.text(&all)).collect();
