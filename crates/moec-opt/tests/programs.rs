@@ -219,6 +219,7 @@ fn dispatch_is_found() {
         ("gpt_oss", 3),
         ("s5", 3),
         ("s6", 3),
+        ("s6_three", 2),
         ("dbrx", 3),
         ("llama4", 3),
     ] {

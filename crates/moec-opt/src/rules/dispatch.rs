@@ -25,17 +25,17 @@ rules! {
 }
 
 /// A sparse gate inside a bigger tensor.
-pub(super) struct Gate {
+struct Gate {
     /// `[tokens, slots]`.
-    pub(super) weights: Term,
+    weights: Term,
     /// `[tokens, slots]`.
-    pub(super) index: Term,
+    index: Term,
     /// How many experts there are.
-    pub(super) experts: Dim,
+    experts: Dim,
     /// The experts that the gate is for, if it is a part of one for all.
-    pub(super) among: Option<Term>,
+    among: Option<Term>,
     /// The axis of the bigger tensor that is the gate's tokens.
-    pub(super) tokens: usize,
+    tokens: usize,
 }
 
 /// The ways in which a class is a `densify`, or some positions of one along its axis: which, as a list.
@@ -140,7 +140,7 @@ fn combine(v: View<'_>, gate: Gate, y: Term, axis: usize) -> Option<Term> {
 const FACTORS: usize = 3;
 
 /// The ways in which a class is a sparse gate along `axis` times something.
-pub(super) fn gated(v: View<'_>, class: Id, axis: usize, factors: usize) -> Vec<(Gate, Term)> {
+fn gated(v: View<'_>, class: Id, axis: usize, factors: usize) -> Vec<(Gate, Term)> {
     let mut found = Vec::new();
     for product in v.nodes(class, Op::Mul) {
         let (a, b) = (product.arg(0), product.arg(1));

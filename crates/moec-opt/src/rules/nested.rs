@@ -1,48 +1,59 @@
 //! Experts that are mixtures themselves: two sparse sums, one inside the other, are one sparse sum
-//! over pairs of experts. Deeper nests follow one level at a time.
+//! over pairs of experts. Deeper nests follow one level at a time, from the inside: what lies along
+//! further levels lies along more axes, and stays there.
 
 use egg::Id;
 use moec_ir::{Attrs, Dim, Op};
 
-use super::dispatch::{Gate, gated};
-use super::rules;
+use super::{one, rules};
 use crate::term::{Found, Term, View, inverse, leading};
 
 rules! {
     /// `sum_g a[g] * sum_e b[g, e] * Y[g, e]` with sparse a and b is one sum over the merged axis of
     /// g and e, with the products of the chosen weights.
-    nested_sparse_sums_are_one: Reassociate [Sum];
+    nested_sparse_sums_are_one: Reassociate [Sum] if "both gates are sparse" if "the inner gate lies along g and the axes of the outer gate";
 }
 
-/// A sparse gate for each group, inside a bigger tensor.
-struct GroupGate {
-    /// `[groups, tokens, slots]`.
-    weights: Term,
-    /// `[groups, tokens, slots]`.
-    index: Term,
+/// A sparse gate inside a bigger tensor, for each token and whatever else it lies along.
+struct Gate {
+    values: Id,
+    index: Id,
+    /// The axis of both that is the slots.
+    slots: usize,
     experts: Dim,
-    /// The axes of the bigger tensor.
-    groups: usize,
-    tokens: usize,
+    /// For each axis of the values the axis of the bigger tensor; for the slots that of the experts.
+    map: Vec<usize>,
 }
 
-/// The ways in which a class is a sparse gate along `axis` for each index of `groups`, times
-/// something.
-fn gated_by_group(v: View<'_>, class: Id, axis: usize, groups: usize) -> Vec<(GroupGate, Term)> {
+impl Gate {
+    /// The axes of the bigger tensor that it lies along, but that of the experts.
+    fn others(&self) -> Vec<usize> {
+        let mut others: Vec<usize> = (self.map.iter().enumerate())
+            .filter_map(|(own, &axis)| (own != self.slots).then_some(axis))
+            .collect();
+        others.sort();
+        others
+    }
+
+    /// `class`, which is the values or the index, as `[the axes of `order`, slots]`.
+    fn ordered(&self, v: View<'_>, class: Id, order: &[usize]) -> Option<Term> {
+        let of = |axis: &usize| self.map.iter().position(|m| m == axis);
+        let perm: Option<Vec<usize>> = order.iter().map(of).chain([Some(self.slots)]).collect();
+        v.transpose(v.term(class)?, &perm?)
+    }
+}
+
+/// The ways in which a class is a sparse gate along `axis` times something.
+fn gated(v: View<'_>, class: Id, axis: usize) -> Vec<(Gate, Id)> {
     let mut found = Vec::new();
     for product in v.nodes(class, Op::Mul) {
         let (a, b) = (product.arg(0), product.arg(1));
         for (gate, rest) in [(a, b), (b, a)] {
-            for (source, map) in v.expansions(gate).into_iter().filter(|(_, map)| map.len() == 3) {
+            for (source, map) in v.expansions(gate) {
                 for d in v.nodes(source, Op::Densify).filter(|d| map.get(d.axis()) == Some(&axis)) {
-                    let Some(group) = map.iter().position(|&m| m == groups) else { continue };
-                    let Some(tokens) = (0..3).find(|&t| t != group && t != d.axis()) else { continue };
-                    let ordered = |arg| v.transpose(v.term(arg)?, &[group, tokens, d.axis()]);
-                    if let (Some(weights), Some(index), Some(experts), Some(rest)) =
-                        (ordered(d.arg(0)), ordered(d.arg(1)), d.dim("size"), v.term(rest))
-                    {
-                        let (experts, tokens) = (experts.clone(), map[tokens]);
-                        found.push((GroupGate { weights, index, experts, groups, tokens }, rest));
+                    if let Some(experts) = d.dim("size").cloned() {
+                        let (values, index, slots, map) = (d.arg(0), d.arg(1), d.axis(), map.clone());
+                        found.push((Gate { values, index, slots, experts, map }, rest));
                     }
                 }
             }
@@ -52,16 +63,18 @@ fn gated_by_group(v: View<'_>, class: Id, axis: usize, groups: usize) -> Vec<(Gr
 }
 
 fn nested_sparse_sums_are_one(v: View<'_>, n: Found<'_>) -> Vec<Term> {
-    let axis = n.axis();
     let mut out = Vec::new();
-    for (outer, rest) in gated(v, n.arg(0), axis, 2).into_iter().filter(|(gate, _)| gate.among.is_none()) {
-        let crate::term::TermKind::Class(rest) = rest.kind else { continue };
+    for (outer, rest) in gated(v, n.arg(0), n.axis()) {
         for sum in v.nodes(rest, Op::Sum) {
-            // The axes of groups and tokens before the inner sum removed its own.
+            // The axes of the outer gate before the inner sum removed its own.
             let wide = |a: usize| if a < sum.axis() { a } else { a + 1 };
-            for (inner, y) in gated_by_group(v, sum.arg(0), sum.axis(), wide(axis)) {
-                if inner.tokens == wide(outer.tokens) {
-                    out.extend(merged(v, &outer, inner, y, sum.axis()));
+            let group = wide(n.axis());
+            let others: Vec<usize> = outer.others().into_iter().map(wide).collect();
+            let mut wanted = [&[group], others.as_slice()].concat();
+            wanted.sort();
+            for (inner, y) in gated(v, sum.arg(0), sum.axis()) {
+                if inner.others() == wanted {
+                    out.extend(one(|| merged(v, &outer, &inner, v.term(y)?, [group, sum.axis()], &others)));
                 }
             }
         }
@@ -69,40 +82,60 @@ fn nested_sparse_sums_are_one(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     out
 }
 
-/// `x[groups, tokens, slots]` for the chosen groups of each token: `[tokens, chosen, slots]`.
+/// `x[groups, others, slots]` for the chosen groups `[others, chosen]`: `[others, chosen, slots]`.
 fn of_chosen(v: View<'_>, x: Term, chosen: &Term) -> Option<Term> {
-    let attrs = Attrs::new([("along", vec![1i64, -1].into()), ("axis", 0usize.into())]);
-    v.transpose(v.op(Op::Gather, vec![x, chosen.clone()], attrs)?, &[1, 0, 2])
+    let others = chosen.rank() - 1;
+    let along: Vec<i64> = (1..=others as i64).chain([-1]).collect();
+    let attrs = Attrs::new([("along", along.into()), ("axis", 0usize.into())]);
+    let perm: Vec<usize> = (1..=others).chain([0, others + 1]).collect();
+    v.transpose(v.op(Op::Gather, vec![x, chosen.clone()], attrs)?, &perm)
 }
 
-fn merged(v: View<'_>, outer: &Gate, inner: GroupGate, y: Term, axis: usize) -> Option<Term> {
+/// The sum over the merged axis of the axes `[groups, experts]` of y.
+fn merged(
+    v: View<'_>,
+    outer: &Gate,
+    inner: &Gate,
+    y: Term,
+    summed: [usize; 2],
+    others: &[usize],
+) -> Option<Term> {
+    let count = others.len();
     let total = outer.experts.times(&inner.experts).ok()?;
-    let weights = of_chosen(v, inner.weights, &outer.index)?;
-    let index = of_chosen(v, inner.index, &outer.index)?;
-    let [tokens, chosen, slots] = index.shape() else { return None };
-    let pairs = [tokens.clone(), chosen.times(slots).ok()?];
-    let outer_weights = v.broadcast(outer.weights.clone(), &[0, 1], index.shape())?;
+    let by_outer = outer.others();
+    let outer_weights = outer.ordered(v, outer.values, &by_outer)?;
+    let outer_index = outer.ordered(v, outer.index, &by_outer)?;
+    let by_inner = [&[summed[0]], others].concat();
+    let weights = of_chosen(v, inner.ordered(v, inner.values, &by_inner)?, &outer_index)?;
+    let index = of_chosen(v, inner.ordered(v, inner.index, &by_inner)?, &outer_index)?;
+    let [along @ .., chosen, slots] = index.shape() else { return None };
+    let pairs: Vec<Dim> = along.iter().cloned().chain([chosen.times(slots).ok()?]).collect();
+    let first: Vec<usize> = (0..=count).collect();
+    let outer_weights = v.broadcast(outer_weights, &first, index.shape())?;
     let weights = v.op(Op::Mul, vec![outer_weights, weights], Attrs::default())?;
     // The number of an expert among all is read from a table of groups and experts.
-    let table = v.reshape(v.count(&total)?, &[outer.experts.clone(), inner.experts])?;
-    let new = Attrs::new([("along", vec![-1i64, -1].into()), ("axis", 0usize.into())]);
-    let table = v.op(Op::Gather, vec![table, outer.index.clone()], new)?;
-    let aligned = Attrs::new([("along", vec![0i64, 1, -1].into()), ("axis", 2usize.into())]);
+    let table = v.reshape(v.count(&total)?, &[outer.experts.clone(), inner.experts.clone()])?;
+    let new = Attrs::new([("along", vec![-1i64; count + 1].into()), ("axis", 0usize.into())]);
+    let table = v.op(Op::Gather, vec![table, outer_index], new)?;
+    let along: Vec<i64> = (0..=count as i64).chain([-1]).collect();
+    let aligned = Attrs::new([("along", along.into()), ("axis", (count + 1).into())]);
     let number = v.op(Op::Gather, vec![table, index], aligned)?;
     let gate = v.op(
         Op::Densify,
         vec![v.reshape(weights, &pairs)?, v.reshape(number, &pairs)?],
-        Attrs::new([("axis", 1usize.into()), ("size", (&total).into())]),
+        Attrs::new([("axis", count.into()), ("size", (&total).into())]),
     )?;
 
-    // `[groups * experts, other axes]`, and where the tokens are then.
-    let rank = y.rank();
-    let order = leading(&[inner.groups, axis], rank);
-    let tokens = inverse(&order).get(inner.tokens)? - 1;
+    // `[groups * experts, other axes]`, and where the axes of the gate are then.
+    let order = leading(&summed, y.rank());
+    let back = inverse(&order);
+    let map: Option<Vec<usize>> =
+        others.iter().map(|&axis| back.get(axis)?.checked_sub(1)).chain([Some(0)]).collect();
     let y = v.transpose(y, &order)?;
     let shape: Vec<Dim> = [total].iter().chain(&y.shape()[2..]).cloned().collect();
     let y = v.reshape(y, &shape)?;
-    let gate = v.broadcast(gate, &[tokens, 0], &shape)?;
+    let gate = v.broadcast(gate, &map?, &shape)?;
     let product = v.op(Op::Mul, vec![gate, y], Attrs::default())?;
+    // The other axes stand as they did in the inner sum, without the groups.
     v.op(Op::Sum, vec![product], Attrs::new([("axis", 0usize.into())]))
 }
