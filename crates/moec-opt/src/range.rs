@@ -89,6 +89,10 @@ pub(crate) fn range(op: Op, args: &[(&Type, Range)], attrs: &Attrs, table: &DimT
         Op::Add => Range::new(a.low + b.low, a.high + b.high),
         Op::Sub => Range::new(a.low - b.high, a.high - b.low),
         Op::Mul => product(a, b),
+        Op::Div if a.low >= 0.0 && b.low >= 0.0 => Range { low: 0.0, high: f64::INFINITY },
+        // Integers wrap.
+        Op::Sum if a.low >= 0.0 && is_float(args) => Range { low: 0.0, high: f64::INFINITY },
+        Op::Einsum if product(a, b).low >= 0.0 => Range { low: 0.0, high: f64::INFINITY },
         Op::Minimum => Range { low: a.low.min(b.low), high: a.high.min(b.high) },
         Op::Maximum => Range { low: a.low.max(b.low), high: a.high.max(b.high) },
         Op::Select => b.union(of(2)),
@@ -106,6 +110,10 @@ pub(crate) fn range(op: Op, args: &[(&Type, Range)], attrs: &Attrs, table: &DimT
         Op::Max | Op::Min | Op::Mean if axis_size(args, attrs, table).is_some_and(|n| n > 0) => a,
         _ => Range::ALL,
     }
+}
+
+fn is_float(args: &[(&Type, Range)]) -> bool {
+    args.first().and_then(|(ty, _)| ty.tensor()).is_some_and(|ty| ty.dtype.is_float())
 }
 
 fn axis_size(args: &[(&Type, Range)], attrs: &Attrs, table: &DimTable) -> Option<u64> {

@@ -212,6 +212,20 @@ impl<'a> View<'a> {
         Some(Term { ty, kind: TermKind::Class(self.graph.find(class)) })
     }
 
+    /// The class that a term is in, if it is in the e-graph.
+    pub(crate) fn existing(self, term: &Term) -> Option<Id> {
+        match &term.kind {
+            TermKind::Class(id) => Some(self.graph.find(*id)),
+            TermKind::Op(op, args, attrs) => {
+                let args: Vec<Id> = args.iter().map(|arg| self.existing(arg)).collect::<Option<_>>()?;
+                let (args, attrs) = ordered(*op, args, attrs);
+                let attrs = attrs.into_iter().map(|attr| self.graph.lookup(ENode::Leaf(attr)));
+                let children: Option<Vec<Id>> = args.into_iter().map(Some).chain(attrs).collect();
+                self.graph.lookup(ENode::Op(*op, children?))
+            }
+        }
+    }
+
     /// An operation as a term, if it is well-typed.
     pub(crate) fn op(self, op: Op, args: Vec<Term>, attrs: Attrs) -> Option<Term> {
         let sizing = self.sizing();
@@ -341,19 +355,25 @@ pub(crate) fn add_op(graph: &mut Graph, op: Op, mut args: Vec<Id>, attrs: &Attrs
     for arg in &mut args {
         *arg = graph.find(*arg);
     }
+    let (mut children, attrs) = ordered(op, args, attrs);
+    for attr in attrs {
+        children.push(graph.add(ENode::Leaf(attr)));
+    }
+    graph.add(ENode::Op(op, children))
+}
+
+/// Operands, and the values of attributes, in the one order where the order does not matter.
+fn ordered(op: Op, mut args: Vec<Id>, attrs: &Attrs) -> (Vec<Id>, Vec<Attr>) {
     let swap = commutative(op) && args[1] < args[0];
     if swap {
         args.swap(0, 1);
     }
-    for (_, value) in attrs.iter() {
-        let value = match value {
-            Attr::Str(text) if swap => match EinsumSpec::parse(text) {
-                Ok(spec) => spec.swapped().to_string().into(),
-                Err(_) => value.clone(),
-            },
-            _ => value.clone(),
-        };
-        args.push(graph.add(ENode::Leaf(value)));
-    }
-    graph.add(ENode::Op(op, args))
+    let attrs = attrs.iter().map(|(_, value)| match value {
+        Attr::Str(text) if swap => match EinsumSpec::parse(text) {
+            Ok(spec) => spec.swapped().to_string().into(),
+            Err(_) => value.clone(),
+        },
+        _ => value.clone(),
+    });
+    (args, attrs.collect())
 }

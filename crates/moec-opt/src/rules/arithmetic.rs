@@ -1,8 +1,8 @@
 //! Identities of element-wise arithmetic.
 
-use moec_ir::Op;
+use moec_ir::{DType, Op};
 
-use super::rules;
+use super::{one, rules};
 use crate::term::{Found, Term, View};
 
 rules! {
@@ -20,6 +20,10 @@ rules! {
     cast_to_same: Bit [Cast];
     /// The smaller or larger of a value and itself, and a choice between a value and itself.
     same_on_both_sides: Bit [Minimum, Maximum, Select];
+    /// A comparison of constants is a constant.
+    comparison_of_constants: Bit [Eq, Ne, Lt, Le, Gt, Ge] if "all elements of each side are one number, exact in f32";
+    /// Something and `true` is that; something and `false` is `false`; and so with `or`.
+    both_with_constant: Bit [And, Or] if "all elements of one side are one truth value";
 }
 
 /// The operands that stand beside an operand for which `neutral` holds.
@@ -62,4 +66,28 @@ fn cast_to_same(v: View<'_>, n: Found<'_>) -> Vec<Term> {
 fn same_on_both_sides(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let [.., a, b] = *n.args() else { return Vec::new() };
     v.term(a).filter(|_| v.graph.find(a) == v.graph.find(b)).into_iter().collect()
+}
+
+fn comparison_of_constants(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    one(|| {
+        // Constants that f32 rounds may become equal.
+        let exact = |value: &f64| f64::from(*value as f32) == *value;
+        let (a, b) = (v.uniform(n.arg(0)).filter(exact)?, v.uniform(n.arg(1)).filter(exact)?);
+        let holds = match n.op {
+            Op::Eq => a == b,
+            Op::Ne => a != b,
+            Op::Lt => a < b,
+            Op::Le => a <= b,
+            Op::Gt => a > b,
+            _ => a >= b,
+        };
+        v.constant(DType::Bool, v.shape(n.arg(0)), f64::from(holds))
+    })
+}
+
+fn both_with_constant(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let neutral = f64::from(n.op == Op::And);
+    let mut out = beside(v, n, neutral);
+    out.extend(n.args().iter().filter(|&&arg| v.is(arg, 1.0 - neutral)).filter_map(|&arg| v.term(arg)));
+    out
 }

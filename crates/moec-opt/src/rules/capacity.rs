@@ -190,7 +190,7 @@ fn contraction_over_seats_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         {
             continue;
         }
-        for seating in seatings(v, mask) {
+        for seating in seatings(v, mask).into_iter().filter(|seating| seating.nonzero.is_none()) {
             out.extend(one(|| combined(v, &seating, spec, y)));
         }
     }
@@ -238,9 +238,24 @@ fn seats_of_dispatched_rows(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         let fits = attrs.dim("group") == &seating.order.group
             && attrs.bool("slots_first") == seating.order.slots_first
             && seats_kept(v, n.arg(0), &seating, &list, &seats);
-        out.extend(one(|| v.op(Op::TakeRows, vec![v.term(n.arg(0)).filter(|_| fits)?, x], Attrs::default())));
+        out.extend(one(|| {
+            let plan = v.term(n.arg(0)).filter(|_| fits)?;
+            let rows = v.op(Op::TakeRows, vec![plan.clone(), x], Attrs::default())?;
+            let Some(weights) = seating.nonzero else { return Some(rows) };
+            // Seats of pairs without weight were left empty.
+            let holds = v.op(Op::TakeSlots, vec![plan, nonzero(v, weights)?], Attrs::default())?;
+            let holds = v.broadcast(holds, &[0], rows.shape())?;
+            let empty = v.constant(rows.ty.tensor()?.dtype, rows.shape(), 0.0)?;
+            v.op(Op::Select, vec![holds, rows, empty], Attrs::default())
+        }));
     }
     out
+}
+
+/// Where weights are not 0.
+fn nonzero(v: View<'_>, weights: Term) -> Option<Term> {
+    let zero = v.constant(DType::F32, weights.shape(), 0.0)?;
+    v.op(Op::Ne, vec![weights, zero], Attrs::default())
 }
 
 /// What was put where: rows `[tokens, ..]`, the seats, how many, and the experts listed.

@@ -21,6 +21,8 @@ mod nested;
 mod permute;
 mod plan;
 mod pull;
+mod queue;
+mod rounds;
 mod seating;
 mod selection;
 mod shared;
@@ -87,6 +89,7 @@ pub(crate) const RULES: &[Family] = &[
     Family { name: "gate", rules: gate::RULES },
     Family { name: "dispatch", rules: dispatch::RULES },
     Family { name: "nested", rules: nested::RULES },
+    Family { name: "rounds", rules: rounds::RULES },
     Family { name: "capacity", rules: capacity::RULES },
     Family { name: "permute", rules: permute::RULES },
     Family { name: "pull", rules: pull::RULES },

@@ -113,6 +113,8 @@ pub(super) struct Seating {
     pub(super) capacity: Dim,
     /// `[tokens, slots]`; none if all are 1.
     pub(super) weights: Option<Term>,
+    /// `[tokens, slots]`: only pairs where these are not 0 are in the mask; all, if there are none.
+    pub(super) nonzero: Option<Term>,
     /// Axes of the mask.
     pub(super) expert: usize,
     pub(super) seat: usize,
@@ -121,39 +123,51 @@ pub(super) struct Seating {
 }
 
 /// A factor of a product of masks, with the axes of the product that its own are.
-type Factor = (Id, Vec<usize>);
+pub(super) type Factor = (Id, Vec<usize>);
 
 /// How many ways to write a product are looked at.
 const WAYS: usize = 200;
+
+/// What a node is the product of, if it is one: truth values, numbers, or a choice between a number and 0.
+pub(super) fn operands(v: View<'_>, n: Found<'_>, map: &[usize]) -> Option<Vec<Factor>> {
+    Some(match n.op {
+        Op::And | Op::Mul => n.args().iter().map(|&arg| (arg, map.to_vec())).collect(),
+        Op::Select if v.is(n.arg(2), 0.0) => vec![(n.arg(0), map.to_vec()), (n.arg(1), map.to_vec())],
+        Op::Cast => vec![(n.arg(0), map.to_vec())],
+        Op::Broadcast => {
+            vec![(n.arg(0), n.axes("map").iter().map(|&axis| map[axis]).collect())]
+        }
+        Op::Transpose => {
+            let back = crate::term::inverse(&n.axes("perm"));
+            vec![(n.arg(0), back.iter().map(|&axis| map[axis]).collect())]
+        }
+        Op::Einsum => {
+            let spec = n.spec().filter(|spec| spec.contracted().is_empty())?;
+            let placed = |letters: &[u8]| -> Option<Vec<usize>> {
+                letters.iter().map(|l| map.get(spec.out.iter().position(|o| o == l)?).copied()).collect()
+            };
+            vec![(n.arg(0), placed(&spec.lhs)?), (n.arg(1), placed(&spec.rhs)?)]
+        }
+        _ => return None,
+    })
+}
 
 /// The ways in which a class is a product of factors that have not all of its axes.
 fn factors(v: View<'_>, class: Id, map: &[usize], depth: usize) -> Vec<Vec<Factor>> {
     let mut ways = vec![vec![(v.graph.find(class), map.to_vec())]];
     let Some(depth) = depth.checked_sub(1) else { return ways };
     for n in v.all(class) {
-        let more: Vec<Vec<Factor>> = match n.op {
-            Op::And | Op::Mul => {
-                let left = factors(v, n.arg(0), map, depth);
-                let right = factors(v, n.arg(1), map, depth);
-                left.iter().flat_map(|a| right.iter().map(|b| [a.as_slice(), b].concat())).collect()
-            }
-            Op::Select if v.is(n.arg(2), 0.0) => {
-                let kept = (n.arg(1), map.to_vec());
-                let ways = factors(v, n.arg(0), map, depth).into_iter();
-                ways.map(|way| way.into_iter().chain([kept.clone()]).collect()).collect()
-            }
-            Op::Cast => factors(v, n.arg(0), map, depth),
-            Op::Broadcast => {
-                let own: Vec<usize> = n.axes("map").iter().map(|&axis| map[axis]).collect();
-                factors(v, n.arg(0), &own, depth)
-            }
-            Op::Transpose => {
-                let back = crate::term::inverse(&n.axes("perm"));
-                let own: Vec<usize> = back.iter().map(|&axis| map[axis]).collect();
-                factors(v, n.arg(0), &own, depth)
-            }
-            _ => continue,
-        };
+        let Some(parts) = operands(v, n, map) else { continue };
+        let (last, parts) = (parts.len() - 1, parts.iter().enumerate());
+        let mut more: Vec<Vec<Factor>> = vec![Vec::new()];
+        for (i, (part, map)) in parts {
+            // What a choice is made of stays whole.
+            let own = match n.op {
+                Op::Select if i == last => vec![vec![(*part, map.clone())]],
+                _ => factors(v, *part, map, depth),
+            };
+            more = more.iter().flat_map(|a| own.iter().map(|b| [a.as_slice(), b].concat())).collect();
+        }
         for way in more {
             if ways.len() < WAYS && !ways.contains(&way) {
                 ways.push(way);
@@ -163,8 +177,8 @@ fn factors(v: View<'_>, class: Id, map: &[usize], depth: usize) -> Vec<Vec<Facto
     ways
 }
 
-/// The masks of seats that a class is.
-pub(super) fn seatings(v: View<'_>, class: Id) -> Vec<Seating> {
+/// The masks of seats that a class is, with their weights.
+fn weighted(v: View<'_>, class: Id) -> Vec<Seating> {
     let rank = v.rank(class);
     if !(3..=4).contains(&rank) {
         return Vec::new();
@@ -181,13 +195,53 @@ pub(super) fn seatings(v: View<'_>, class: Id) -> Vec<Seating> {
             }
         }
     };
-    let masks: Vec<Id> = v.nodes(class, Op::Cast).map(|cast| cast.arg(0)).chain([class]).collect();
+    let masks = truths(v, class);
     for &mask in &masks {
         for sum in v.all(mask).filter(|n| matches!(n.op, Op::Sum | Op::Any)) {
             look(sum.arg(0), Some(sum.axis()));
         }
     }
     look(class, None);
+    if found.is_empty() {
+        found.extend(masks.iter().find_map(|&mask| super::queue::seating(v, mask)));
+    }
+    found
+}
+
+/// The truth values that a class is, as numbers or as they are.
+fn truths(v: View<'_>, class: Id) -> Vec<Id> {
+    v.nodes(class, Op::Cast).map(|cast| cast.arg(0)).chain([class]).collect()
+}
+
+/// The masks of seats that a class is, also as where another is not 0.
+pub(super) fn seatings(v: View<'_>, class: Id) -> Vec<Seating> {
+    let mut found = weighted(v, class);
+    for product in truths(v, class).into_iter().flat_map(|truth| nonzero(v, truth)) {
+        found.extend(weighted(v, product).into_iter().filter_map(|seating| {
+            let nonzero = Some(seating.weights.clone()?);
+            Some(Seating { weights: None, nonzero, ..seating })
+        }));
+    }
+    found
+}
+
+/// The numbers of which a class says where they are not 0.
+fn nonzero(v: View<'_>, class: Id) -> Vec<Id> {
+    let mut found = Vec::new();
+    for n in v.all(class) {
+        let (a, b) = match n.op {
+            Op::Ne | Op::Gt => (n.arg(0), n.arg(1)),
+            Op::Lt => (n.arg(1), n.arg(0)),
+            _ => continue,
+        };
+        let sides = if n.op == Op::Ne { vec![(a, b), (b, a)] } else { vec![(a, b)] };
+        for (x, zero) in sides {
+            let above = n.op == Op::Ne || v.within(x, 0.0, f64::INFINITY);
+            if v.uniform(zero) == Some(0.0) && v.uniform(x).is_none() && above {
+                found.push(x);
+            }
+        }
+    }
     found
 }
 
@@ -222,6 +276,7 @@ fn seating(v: View<'_>, factors: &[Factor], slots: Option<usize>) -> Option<Seat
                             order,
                             capacity: seats.dim("size")?.clone(),
                             weights,
+                            nonzero: None,
                             expert: kept(expert),
                             seat: kept(seat),
                             token: kept(places[token_at]),
@@ -326,33 +381,31 @@ pub(super) fn seats_kept(
     list: &Option<Vec<i64>>,
     seats: &Dim,
 ) -> bool {
-    let crate::term::TermKind::Class(root) = seating.plan.kind else { return false };
+    let Some(root) = v.existing(&seating.plan) else { return false };
     let table = v.sizing().table();
-    let (root, group) = (v.graph.find(root), &seating.order.group);
-    origins(v, plan, 6).iter().any(|origin| {
+    let group = &seating.order.group;
+    origins(v, plan, root, 6).iter().any(|origin| {
         let limited = origin.capacities.iter().any(|(capacity, of, slots_first)| {
             of == group && *slots_first == seating.order.slots_first && table.at_most(capacity, seats)
         });
-        origin.root == root && origin.experts == *list && (limited || table.at_most(group, seats))
+        origin.experts == *list && (limited || table.at_most(group, seats))
     })
 }
 
 /// Where a plan comes from.
-pub(super) struct Origin {
-    /// The class of a plan of all pairs.
-    pub(super) root: Id,
+struct Origin {
     /// The experts of that plan that are kept, in the new order; none for all.
-    pub(super) experts: Option<Vec<i64>>,
+    experts: Option<Vec<i64>>,
     /// Capacities with the size of a group and the order of counting.
     capacities: Vec<(Dim, Dim, bool)>,
 }
 
-/// The ways in which a plan comes from a plan of all pairs.
-pub(super) fn origins(v: View<'_>, plan: Id, depth: usize) -> Vec<Origin> {
+/// The ways in which a plan comes from the plan `root`.
+fn origins(v: View<'_>, plan: Id, root: Id, depth: usize) -> Vec<Origin> {
     let plan = v.graph.find(plan);
     let mut found = Vec::new();
-    if v.nodes(plan, Op::Plan).next().is_some() {
-        found.push(Origin { root: plan, experts: None, capacities: Vec::new() });
+    if plan == root {
+        found.push(Origin { experts: None, capacities: Vec::new() });
     }
     let Some(depth) = depth.checked_sub(1) else { return found };
     for n in v.all(plan) {
@@ -360,14 +413,14 @@ pub(super) fn origins(v: View<'_>, plan: Id, depth: usize) -> Vec<Origin> {
             Op::PlanCapacity if v.graph.find(n.arg(0)) != plan => {
                 let (capacity, group) = capacity_of(n);
                 let own = (capacity.clone(), group.clone(), n.attrs().bool("slots_first"));
-                found.extend(origins(v, n.arg(0), depth).into_iter().map(|mut origin| {
+                found.extend(origins(v, n.arg(0), root, depth).into_iter().map(|mut origin| {
                     origin.capacities.push(own.clone());
                     origin
                 }));
             }
             Op::PlanSubset => {
                 let Some(listed) = v.integers(n.arg(1)) else { continue };
-                for mut origin in origins(v, n.arg(0), depth) {
+                for mut origin in origins(v, n.arg(0), root, depth) {
                     let chosen: Option<Vec<i64>> = match &origin.experts {
                         None => Some(listed.clone()),
                         Some(all) => {
