@@ -12,9 +12,9 @@ use moec_runtime::packed::{PackedError, PackedFile};
 use moec_runtime::session::{LoadError, Loaded, WeightSource};
 use moec_runtime::threads::Pool;
 
-use crate::profile::{self, Tally};
+use crate::profile::{self, Tallies};
 use crate::validate::Validation;
-use crate::{Checked, HostTensor, Placement, Profile, ProfileError};
+use crate::{Checked, HostTensor, Placement, ProfileError, Routing};
 
 /// A program compiled for this machine, with every stage it went through. Shared by any number of
 /// sessions and threads.
@@ -26,7 +26,7 @@ pub struct Artifact {
     pub(crate) target: Target,
     pub(crate) report: Report,
     pub(crate) validation: Validation,
-    pub(crate) tallies: Vec<Tally>,
+    pub(crate) tallies: Tallies,
     pub(crate) placement: Option<Placement>,
     pub(crate) program: Arc<Compiled>,
 }
@@ -71,12 +71,13 @@ impl Artifact {
 
     /// The outputs behind those of the source that count what routing does, as asked for by
     /// [`Options::record`](crate::Options::record).
-    pub fn tallies(&self) -> &[Tally] {
+    pub fn tallies(&self) -> &Tallies {
         &self.tallies
     }
 
-    /// The profile of a call with these sizes whose outputs, tallies included, are `outputs`.
-    pub fn profile(&self, outputs: &[HostTensor], sizes: &Sizes) -> Result<Profile, ProfileError> {
+    /// How pairs of token and expert fared in a call with these sizes whose outputs, tallies included, are
+    /// `outputs`.
+    pub fn routing(&self, outputs: &[HostTensor], sizes: &Sizes) -> Result<Routing, ProfileError> {
         profile::of_call(&self.tallies, outputs, sizes)
     }
 

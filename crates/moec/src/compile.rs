@@ -241,7 +241,7 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
         .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     let counted = [(0, counted)];
     // What is counted depends on the program, so there is one where anything is.
-    let plan = plan(if tallies.is_empty() { &programs[..] } else { &counted }, &target)?;
+    let plan = plan(if tallies.plans.is_empty() { &programs[..] } else { &counted }, &target)?;
     watch(Stage::Plan);
     let program = Compiled::jit(plan, &target, false)
         .map_err(|error| CompileError::internal(Stage::Generate, error))?;

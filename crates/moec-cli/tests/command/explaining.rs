@@ -58,6 +58,39 @@ fn the_page_shows_both_programs_and_the_way_between_them() {
 }
 
 #[test]
+fn the_page_shows_which_experts_stay_in_memory() {
+    let folder = Folder::new();
+    let source = example("olmoe.moe");
+    let profile = |name: &str| crate::moec::root().join("tests/profiles").join(name).display().to_string();
+    let [learn, other, far] =
+        ["olmoe-arxiv-15.json", "olmoe-github-15.json", "olmoe-c4-15.json"].map(profile);
+    let explain = |budget: &str, learn: &str, judge: &str| {
+        let arguments =
+            ["explain", &source, "--set", "H=64", "--set", "F=64", "--tokens", "1", "--html", "why.html"];
+        let placed = ["--memory-budget", budget, "--profile", learn, "--holdout", judge];
+        folder.moec(&[&arguments[..], &placed].concat()).expect(0);
+        data(&folder.read("why.html"))["memory"].clone()
+    };
+    let hot = explain("800K", &learn, &other);
+    assert_eq!(hot["budget"], 800 << 10);
+    let plan = &hot["plans"][0];
+    let resident: Vec<u64> =
+        plan["resident"].as_array().unwrap().iter().map(|expert| expert.as_u64().unwrap()).collect();
+    assert_eq!((&plan["plan"], &plan["experts"]), (&"router".into(), &64.into()));
+    assert_eq!(resident.len() as u64, plan["room"].as_u64().unwrap());
+    // The experts that the profile says were chosen most.
+    let counts: Value = serde_json::from_str(&std::fs::read_to_string(&learn).unwrap()).unwrap();
+    let pairs = |expert: u64| counts["plans"][0]["pairs"][expert as usize].as_u64().unwrap();
+    let least = resident.iter().map(|&expert| pairs(expert)).min().unwrap();
+    assert!((0..64).filter(|expert| !resident.contains(expert)).all(|expert| pairs(expert) <= least));
+    assert!(plan["said"].as_str().unwrap().contains("most used stay in memory"), "{plan}");
+    let refused = explain("800K", &far, &learn);
+    assert_eq!(refused["plans"][0]["resident"], Value::Array(Vec::new()));
+    assert_eq!(refused["plans"][0]["decision"]["outcome"], "refused");
+    assert!(explain("1G", &learn, &other).is_null());
+}
+
+#[test]
 fn text_in_the_page_cannot_end_its_element() {
     let folder = Folder::with(
         "m.moe",

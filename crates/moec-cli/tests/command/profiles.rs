@@ -41,6 +41,41 @@ fn runs_count_their_choices_and_counts_add_up() {
 }
 
 #[test]
+fn runs_say_what_capacities_drop() {
+    let folder = Folder::new();
+    let file = example("systems/s8_cold_fraction.moe");
+    let run = |more: &[&str], status: i32| {
+        let sizes =
+            ["run", &file, "--set", "C=8", "--set", "H=12", "--set", "F=8", "--tokens", "40", "--routing"];
+        folder.moec(&[&sizes, more].concat()).expect(status)
+    };
+    let report: serde_json::Value = serde_json::from_str(&run(&["--json"], 0).out).unwrap();
+    let [plan] = &report["routing"]["plans"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!(report["routing"]["not_counted"].as_array().unwrap().len(), 0);
+    assert_eq!((&plan["name"], &plan["tokens"], &plan["slots"]), (&"router".into(), &80.into(), &2.into()));
+    let numbers = |of: &serde_json::Value| -> Vec<f64> {
+        of.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect()
+    };
+    let [pairs, dropped] = [&plan["pairs"], &plan["drops"]["dropped"]].map(numbers);
+    // Two groups of tokens, with 8 seats at hot experts and 4 at cold ones.
+    for (expert, (pairs, dropped)) in pairs.iter().zip(&dropped).enumerate() {
+        let seats = if [5, 1].contains(&expert) { 16.0 } else { 8.0 };
+        assert!(pairs - dropped <= seats, "expert {expert}: {pairs}, {dropped}");
+    }
+    assert_eq!(plan["total"]["dropped"], dropped.iter().sum::<f64>());
+    assert_eq!(plan["total"]["pairs"], 160);
+    let [gate, lost] = [&plan["drops"]["gate"], &plan["drops"]["lost"]].map(numbers);
+    assert!((gate.iter().sum::<f64>() - 80.0).abs() < 1e-4, "the weights of a token add up to 1");
+    assert!(lost.iter().zip(&gate).all(|(lost, gate)| lost <= gate));
+    let text = run(&[], 0).out;
+    assert!(text.contains("routing  `router`: ") && text.contains(" of 160 pairs dropped ("), "{text}");
+    let dense = run(&["--no-optimise"], 0).out;
+    assert!(dense.contains("routing  not counted, may drop pairs: %"), "{dense}");
+    let none = run(&["--engine", "interp"], 2).err;
+    assert!(none.contains("`--routing` counts what compiled programs do"), "{none}");
+}
+
+#[test]
 fn every_level_of_a_nested_mixture_is_counted() {
     let folder = Folder::new();
     folder.moec(&["run", &example("systems/s6_hierarchical.moe"), "--profile-out", "p.json"]).expect(0);

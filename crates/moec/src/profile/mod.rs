@@ -4,6 +4,7 @@
 //!
 //! A profile says nothing of speed or of machines, and never changes what a program computes.
 
+mod drops;
 mod names;
 mod place;
 mod record;
@@ -14,10 +15,11 @@ use moec_ir::Module;
 use moec_opt::Shares;
 use serde::{Deserialize, Serialize};
 
+pub use drops::{Drops, PlanRouting, Routing};
 pub use names::plan_names;
 pub use place::{Decision, Judgement, MARGIN, Placement, PlanPlacement};
 pub(crate) use place::{Evidence, place};
-pub use record::{Record, Tally, TallyKind};
+pub use record::{Record, Tallies, Tally};
 pub(crate) use record::{of_call, record};
 
 /// The version of the format that is written, and the only one that is read.

@@ -1,108 +1,194 @@
-//! Counting what routing does. Counts are ordinary results of the program, computed by ordinary
-//! operations from the choices that its plans are made of; kernels know nothing of them.
+//! Counting what routing does. What is counted are ordinary results of the program, computed by
+//! ordinary operations beside its own; kernels know nothing of it. They are results by pair of token
+//! and slot, which are added up here, in `f64`: sums by expert in the program would be rounded to `f32`.
 
-use moec_ir::{Attr, Builder, DType, Dim, IrError, Module, Number, Op, Sizes, TensorType, ValueId};
+use moec_ir::{Attr, Builder, Dim, IrError, Module, Op, Sizes, ValueId};
 
-use super::{PlanProfile, Profile, ProfileError, plan_names};
+use super::drops::{Limited, limited};
+use super::{Drops, PlanProfile, PlanRouting, Profile, ProfileError, Routing, plan_names};
 use crate::HostTensor;
 
-/// What a compiled program counts beside its outputs.
+/// What a compiled program says beside its outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Record {
     /// Nothing.
     #[default]
     Nothing,
-    /// The pairs of every routing plan, for a [`Profile`].
+    /// How the pairs of every routing plan fared, for a [`Profile`] and a [`Routing`].
     All,
 }
 
-/// What a tally counts, for each expert of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TallyKind {
-    /// Pairs of token and chosen expert, `i32`.
-    Pairs,
-}
-
-/// An output that counts, behind those of the source.
+/// Outputs behind those of the source that say how the pairs of a plan fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// The name of the plan.
     pub plan: String,
-    /// What is counted.
-    pub kind: TallyKind,
-    /// Number of experts, and of elements of the output.
+    /// Number of experts.
     pub experts: u64,
     /// Experts that each token chooses.
     pub slots: u64,
     /// Tokens of a call.
     tokens: Dim,
-    /// The number of the output.
-    pub output: usize,
+    /// The number of the output `i32[tokens, slots]` that has the chosen experts.
+    choices: usize,
+    /// The sums over the plan's experts, if some pair may be missing in one of them.
+    sums: Vec<SumTally>,
+}
+
+/// A sum over experts of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SumTally {
+    /// The experts that it is over, if not all.
+    experts: Option<Vec<u64>>,
+    /// The number of the output `f32[tokens, slots]` that has the weights of pairs, were there seats for all.
+    gate: usize,
+    /// The same with the weights that they have, which are 0 without a seat, if that is so.
+    weights: Option<usize>,
+    /// The number of the output `bool[tokens, slots]` that says which pairs the plan of the sum has, if not
+    /// all.
+    planned: Option<usize>,
+}
+
+/// What a program counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tallies {
+    /// One for each routing plan.
+    pub plans: Vec<Tally>,
+    /// Where pairs may be dropped that are not counted, and why, as sentences.
+    pub not_counted: Vec<String>,
 }
 
 /// Adds the tallies asked for to an optimised module whose sized dims are numbers.
-pub(crate) fn record(module: Module, what: Record) -> Result<(Module, Vec<Tally>), IrError> {
-    let mut tallies = Vec::new();
+pub(crate) fn record(module: Module, what: Record) -> Result<(Module, Tallies), IrError> {
     if what == Record::Nothing {
-        return Ok((module, tallies));
+        return Ok((module, Tallies::default()));
     }
     let names = plan_names(&module);
-    let mut builder = Builder::new(module);
+    let Limited { sums, not_counted } = limited(&module);
+    let mut tallies = Tallies { plans: Vec::new(), not_counted };
+    let mut outputs = Outputs { builder: Builder::new(module) };
     for (id, name) in names {
-        let node = builder.module().node(id);
-        let Some(plan) = node.ty.plan().cloned() else { continue };
+        let node = outputs.builder.module().node(id).clone();
+        let Some(plan) = node.ty.plan() else { continue };
         let (Some(experts), Some(slots)) = (plan.experts.as_const(), plan.slots.as_const()) else { continue };
-        let choices = node.args[0];
-        let pairs = pairs(&mut builder, choices, &plan.experts, &plan.rows()?)?;
-        let output = add_output(&mut builder, &format!("{name}.pairs"), pairs)?;
+        let choices = outputs.add(&format!("{name}.choices"), node.args[0])?;
+        let mut own = Vec::new();
+        for sum in sums.iter().filter(|sum| sum.root == id) {
+            let pairs = [plan.tokens.clone(), plan.slots.clone()];
+            let planned = sum.planned(&mut outputs.builder)?;
+            let planned = planned
+                .map(|value| outputs.by_pair(&format!("{name}.planned"), value, &pairs))
+                .transpose()?;
+            let gate = sum.gate(&mut outputs.builder)?;
+            let gate = outputs.by_pair(&format!("{name}.gate"), gate, &pairs)?;
+            let weights = sum.weights();
+            let weights = weights
+                .map(|value| outputs.by_pair(&format!("{name}.weights"), value, &pairs))
+                .transpose()?;
+            own.push(SumTally { experts: sum.experts.clone(), gate, weights, planned });
+        }
         let tokens = plan.tokens.clone();
-        tallies.push(Tally { plan: name, kind: TallyKind::Pairs, experts, slots, tokens, output });
+        tallies.plans.push(Tally { plan: name, experts, slots, tokens, choices, sums: own });
     }
-    Ok((builder.finish(), tallies))
+    Ok((outputs.builder.finish(), tallies))
 }
 
-/// `i32[experts]`: how often each expert occurs in `choices: i32[tokens, slots]`.
-fn pairs(builder: &mut Builder, choices: ValueId, experts: &Dim, rows: &Dim) -> Result<ValueId, IrError> {
-    let shape = Attr::Dims(vec![rows.clone()]);
-    let flat = builder.op(Op::Reshape, &[choices], [("shape", shape)])?;
-    let zeros = filled(builder, DType::I32, experts, 0.0)?;
-    let ones = filled(builder, DType::I32, rows, 1.0)?;
-    builder.op(Op::ScatterAdd, &[zeros, flat, ones], [("axis", Attr::Int(0))])
+/// Outputs behind those of the source.
+struct Outputs {
+    builder: Builder,
 }
 
-fn filled(builder: &mut Builder, dtype: DType, size: &Dim, value: f64) -> Result<ValueId, IrError> {
-    let ty = TensorType::new(dtype, [size.clone()]);
-    builder.op(Op::Const, &[], [("type", Attr::Type(ty)), ("value", Attr::Number(Number::new(value)))])
-}
-
-/// Names a result behind the others; its number.
-fn add_output(builder: &mut Builder, name: &str, value: ValueId) -> Result<usize, IrError> {
-    let outputs = &builder.module().outputs;
-    let at = outputs.len();
-    let mut name = name.to_owned();
-    while outputs.iter().any(|output| *output.name == *name) {
-        name.push('\'');
+impl Outputs {
+    /// The number of an output with a value for each pair, whose axes may be one.
+    fn by_pair(&mut self, name: &str, value: ValueId, pairs: &[Dim; 2]) -> Result<usize, IrError> {
+        let shape = Attr::Dims(pairs.to_vec());
+        let value = match self.builder.tensor(value).shape == pairs {
+            true => value,
+            false => self.builder.op(Op::Reshape, &[value], [("shape", shape)])?,
+        };
+        self.add(name, value)
     }
-    builder.output(&name, value)?;
-    Ok(at)
+
+    /// The number of an output with this value, which may be there.
+    fn add(&mut self, name: &str, value: ValueId) -> Result<usize, IrError> {
+        let outputs = &self.builder.module().outputs;
+        let at = outputs.len();
+        let mut name = name.to_owned();
+        while outputs.iter().any(|output| *output.name == *name) {
+            name.push('\'');
+        }
+        self.builder.output(&name, value)?;
+        Ok(at)
+    }
 }
 
-/// The profile of one call whose outputs, tallies included, are these.
+/// How the pairs of one call fared whose outputs, those of the tallies included, are these.
 pub(crate) fn of_call(
-    tallies: &[Tally],
+    tallies: &Tallies,
     outputs: &[HostTensor],
     sizes: &Sizes,
-) -> Result<Profile, ProfileError> {
+) -> Result<Routing, ProfileError> {
+    let malformed = |error: &dyn std::fmt::Display| ProfileError::Malformed(error.to_string());
+    let numbers = |at: usize| outputs.get(at).map_or(Vec::new(), |output| output.to_oracle().data);
     let mut plans = Vec::new();
-    for tally in tallies.iter().filter(|tally| tally.kind == TallyKind::Pairs) {
-        let Some(counts) = outputs.get(tally.output).map(HostTensor::to_oracle) else { continue };
-        plans.push(PlanProfile {
+    for tally in &tallies.plans {
+        let choices: Vec<usize> = numbers(tally.choices).into_iter().map(|expert| expert as usize).collect();
+        let mut pairs = vec![0; tally.experts as usize];
+        for &expert in &choices {
+            *pairs.get_mut(expert).ok_or_else(|| malformed(&"an expert that is none"))? += 1;
+        }
+        let drops = (!tally.sums.is_empty()).then(|| {
+            let mut drops = Drops {
+                dropped: vec![0; pairs.len()],
+                gate: vec![0.0; pairs.len()],
+                lost: vec![0.0; pairs.len()],
+            };
+            let mut dropped = vec![false; choices.len()];
+            for sum in &tally.sums {
+                let gate = numbers(sum.gate);
+                let [weights, planned] = [sum.weights, sum.planned].map(|at| at.map(numbers));
+                let out = |pair: usize| {
+                    let zero = |of: &Option<Vec<f64>>| of.as_ref().is_some_and(|of| of[pair] == 0.0);
+                    zero(&planned) || zero(&weights) && gate[pair] != 0.0
+                };
+                for (pair, &expert) in choices.iter().enumerate() {
+                    if sum.experts.as_ref().is_some_and(|own| !own.contains(&(expert as u64))) {
+                        continue;
+                    }
+                    drops.gate[expert] += gate[pair];
+                    if out(pair) {
+                        drops.lost[expert] += gate[pair];
+                        dropped[pair] = true;
+                    }
+                }
+            }
+            for (&expert, _) in choices.iter().zip(dropped).filter(|(_, dropped)| *dropped) {
+                drops.dropped[expert] += 1;
+            }
+            drops
+        });
+        plans.push(PlanRouting {
             name: tally.plan.clone(),
             experts: tally.experts,
             slots: tally.slots,
-            tokens: tally.tokens.eval(sizes).map_err(|error| ProfileError::Malformed(error.to_string()))?,
-            pairs: counts.data.iter().map(|&count| count as u64).collect(),
+            tokens: tally.tokens.eval(sizes).map_err(|error| malformed(&error))?,
+            pairs,
+            drops,
         });
     }
-    Profile::new(plans)
+    Ok(Routing { plans, not_counted: tallies.not_counted.clone() })
+}
+
+impl Routing {
+    /// As a profile, which speaks of choices only.
+    pub fn profile(&self) -> Result<Profile, ProfileError> {
+        let plans = self.plans.iter().map(|plan| PlanProfile {
+            name: plan.name.clone(),
+            experts: plan.experts,
+            slots: plan.slots,
+            tokens: plan.tokens,
+            pairs: plan.pairs.clone(),
+        });
+        Profile::new(plans.collect())
+    }
 }

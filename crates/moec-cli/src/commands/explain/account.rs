@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use moec::{Choice, EClass, Explanation, NodeReport, Numerics, Reason, RuleInfo, Validation};
+use moec::{
+    Choice, EClass, Explanation, NodeReport, Numerics, Placement, PlanPlacement, Reason, RuleInfo, Validation,
+};
 use serde::Serialize;
 
 /// So many operations of an e-class are kept; a page is for reading.
@@ -23,8 +25,8 @@ pub(super) struct Account {
     /// How far the rules that made the result may move bits.
     pub(super) numerics: &'static str,
     pub(super) validation: String,
-    /// Where experts lie, plan by plan, if a budget of memory asks for it.
-    pub(super) placement: Vec<String>,
+    /// Where experts lie, if a budget of memory asks for it.
+    pub(super) memory: Option<Memory>,
     /// Why the source was kept, if it was.
     pub(super) fallback: Option<String>,
     /// Rules that panicked and were left out, which is a bug.
@@ -40,6 +42,24 @@ pub(super) struct Account {
     /// The program that each number of tokens would get.
     pub(super) choices: Vec<Chosen>,
     pub(super) graph: Graph,
+}
+
+/// Where the experts of a program lie.
+#[derive(Debug, Serialize)]
+pub(super) struct Memory {
+    /// Bytes that weights may take.
+    budget: u64,
+    /// Bytes that all of them would take.
+    weights: u64,
+    pub(super) plans: Vec<Place>,
+}
+
+/// Where the experts of a plan lie, also as a sentence.
+#[derive(Debug, Serialize)]
+pub(super) struct Place {
+    #[serde(flatten)]
+    plan: PlanPlacement,
+    pub(super) said: String,
 }
 
 /// One operation of a program.
@@ -158,11 +178,7 @@ impl Account {
             seconds_after: report.seconds_after(),
             numerics: numerics.name(),
             validation: validation(&explanation.validation),
-            placement: explanation
-                .placement
-                .iter()
-                .flat_map(|placement| placement.plans.iter().map(ToString::to_string))
-                .collect(),
+            memory: explanation.placement.as_ref().map(memory),
             fallback: report.fallback.clone(),
             panicked: report.panicked.clone(),
             steps: steps(&after, explanation),
@@ -180,6 +196,12 @@ impl Account {
             after,
         }
     }
+}
+
+fn memory(placement: &Placement) -> Memory {
+    let plans = placement.plans.iter();
+    let plans = plans.map(|plan| Place { plan: plan.clone(), said: plan.to_string() }).collect();
+    Memory { budget: placement.budget, weights: placement.weights, plans }
 }
 
 fn operations(

@@ -37,8 +37,8 @@ fn write_all(out: &mut String, account: &Account) -> fmt::Result {
     }
     writeln!(out, "numerics: {}", account.numerics)?;
     writeln!(out, "validation: {}", account.validation)?;
-    for plan in &account.placement {
-        writeln!(out, "memory: {plan}")?;
+    for plan in account.memory.iter().flat_map(|memory| &memory.plans) {
+        writeln!(out, "memory: {}", plan.said)?;
     }
     writeln!(out, "\nbefore, with the estimated time of each operation and what it waits for:")?;
     operations(out, &account.before)?;

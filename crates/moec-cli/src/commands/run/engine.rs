@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moec::diag::SourceFile;
-use moec::{Checked, HostTensor, Options, Profile, Record, Session};
+use moec::{Checked, HostTensor, Options, Record, Routing, Session};
 
 use super::inputs::Inputs;
 use super::report::Report;
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Results {
     /// The outputs of the source.
     pub(super) outputs: Vec<HostTensor>,
-    /// How often experts were chosen, if that was asked for.
-    pub(super) profile: Option<Profile>,
+    /// How pairs of token and expert fared, if that was asked for.
+    pub(super) routing: Option<Routing>,
 }
 
 /// Outputs of the compiled program.
@@ -62,12 +62,12 @@ pub(super) fn compiled(
     report.calls(first, times);
     report.read(session.mapped_bytes_read());
     let sizes = session.sizes().cloned().unwrap_or_default();
-    let profile = match options.record {
+    let routing = match options.record {
         Record::Nothing => None,
-        Record::All => Some(artifact.profile(&outputs, &sizes).map_err(Failure::input)?),
+        Record::All => Some(artifact.routing(&outputs, &sizes).map_err(Failure::input)?),
     };
     outputs.truncate(artifact.checked().ir.outputs.len());
-    Ok(Results { outputs, profile })
+    Ok(Results { outputs, routing })
 }
 
 /// Zeros for the outputs of a call with these inputs.
@@ -96,5 +96,5 @@ pub(super) fn interpreted(
     report.calls(started.elapsed(), Vec::new());
     let host = outputs.iter().map(|(_, tensor)| HostTensor::from_oracle(tensor));
     let outputs = host.collect::<Result<_, _>>().map_err(Failure::input)?;
-    Ok(Results { outputs, profile: None })
+    Ok(Results { outputs, routing: None })
 }

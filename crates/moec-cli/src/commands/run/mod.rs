@@ -1,11 +1,13 @@
 //! `moec run`: compiles a source, runs it, compares with the interpreter, and says what it did.
 //!
 //! `inputs` finds sizes and data, `weights` loads weights and speaks of their faults, `engine` compiles and
-//! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all.
+//! calls, `sample` and `verify` hold the result against the interpreter, `report` is what is said of it all,
+//! `routing` what is said of experts.
 
 mod engine;
 pub(super) mod inputs;
 mod report;
+mod routing;
 mod sample;
 mod verify;
 pub(super) mod weights;
@@ -102,6 +104,11 @@ pub(crate) struct Args {
     #[arg(long, requires = "profile_out", help_heading = "Profiles")]
     profile_add: bool,
 
+    /// Report how the pairs of token and expert fared: how many capacities dropped, and the gate mass that
+    /// was lost with them, for each expert in `--json`
+    #[arg(long)]
+    routing: bool,
+
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -125,11 +132,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
     let weight_files = moec::open_weights(&args.weights).map_err(Failure::input)?;
     let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
-    if args.profile_out.is_some() {
+    let counts = [("--profile-out", args.profile_out.is_some()), ("--routing", args.routing)];
+    if let Some((option, _)) = counts.iter().find(|(_, given)| *given) {
         if args.engine == Engine::Interp {
-            return Err(Failure::Usage(
-                "`--profile-out` counts what compiled programs do: leave out `--engine interp`".to_owned(),
-            ));
+            let message = format!("`{option}` counts what compiled programs do: leave out `--engine interp`");
+            return Err(Failure::Usage(message));
         }
         options.record = Record::All;
     }
@@ -150,7 +157,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 
     let mut report = Report::new(&checked, &inputs, threads);
     report.packed(args.packed.as_deref());
-    let Results { outputs, profile } = match args.engine {
+    let Results { outputs, routing } = match args.engine {
         Engine::Jit => engine::compiled(&source, &options, &inputs, &provider, args.repeat, &mut report)?,
         Engine::Interp => engine::interpreted(&checked, &inputs, &provider, &mut report)?,
     };
@@ -166,10 +173,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         terminal.out(&report.show(&verdict, args.json))?;
         return Err(Failure::Input(message));
     }
-    if let (Some(path), Some(profile)) = (&args.profile_out, profile) {
-        write_profile(path, profile, args.profile_add)?;
+    if let (Some(path), Some(routing)) = (&args.profile_out, &routing) {
+        write_profile(path, routing.profile().map_err(Failure::input)?, args.profile_add)?;
         report.profiled(path);
     }
+    report.routing(routing.filter(|_| args.routing));
     if let Some(path) = &args.output {
         let names = checked.ir.outputs.iter().map(|output| &*output.name);
         let tensors: Vec<_> =

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use moec::ir::DType;
-use moec::{Artifact, Checked, Origin, Placement, Stage};
+use moec::{Artifact, Checked, Origin, Placement, Routing, Stage};
 use serde::Serialize;
 
 use super::inputs::Inputs;
+use super::routing;
 use super::verify::Verdict;
 use super::weights::{Bound, Origins};
 
@@ -44,6 +45,9 @@ pub(super) struct Report {
     placement: Option<Placement>,
     /// Where the profile went.
     profile: Option<String>,
+    /// How pairs of token and expert fared, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<routing::Account>,
 }
 
 /// Names of tensors by where they came from.
@@ -128,6 +132,10 @@ impl Report {
         self.profile = Some(path.display().to_string());
     }
 
+    pub(super) fn routing(&mut self, routing: Option<Routing>) {
+        self.routing = routing.map(routing::Account::of);
+    }
+
     /// The report as text, or as one JSON object.
     pub(super) fn show(&self, verdict: &Verdict, json: bool) -> String {
         if json {
@@ -188,6 +196,9 @@ impl Report {
             let (read, all) = (bytes(self.mapped_bytes_read), bytes(self.mapped_bytes));
             line("memory", format!("a call reads {read} of {all} of weights that are mapped"));
             placement.plans.iter().for_each(|plan| line("", plan.to_string()));
+        }
+        for (at, said) in self.routing.iter().flat_map(routing::Account::lines).enumerate() {
+            line(if at == 0 { "routing" } else { "" }, said);
         }
         line("verify", verdict_text(verdict));
         if let Some(path) = &self.written {
