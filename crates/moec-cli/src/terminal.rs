@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use clap::ValueEnum;
 use moec::diag::{Diagnostic, SourceFile, render};
 
-use crate::failure::Failure;
+use crate::failure::{ASK_FOR_REPORT, Failure};
 
 /// When to use colour. `Auto`: on a terminal, unless NO_COLOR is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,6 +65,13 @@ impl Terminal {
     pub(crate) fn warning(&self, message: &str) {
         let head = if self.color { "\x1b[1m\x1b[33mwarning\x1b[0m\x1b[1m:\x1b[0m" } else { "warning:" };
         self.note(&format!("{head} {message}"));
+    }
+
+    /// Says what moec got wrong and worked around.
+    pub(crate) fn faults(&self, faults: &[String]) {
+        for fault in faults {
+            self.warning(&format!("{fault}. The result is right all the same\n{ASK_FOR_REPORT}"));
+        }
     }
 
     /// Shows findings about a source.

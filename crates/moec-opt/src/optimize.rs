@@ -110,7 +110,12 @@ impl<'m> Space<'m> {
 /// The cheapest program that `options` allow and that is equal to `module`; with a table of numbers
 /// of tokens, a program for each range of them.
 pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptError> {
-    let space = Space::new(module, options, options.numerics)?;
+    within(&Space::new(module, options, options.numerics)?, options)
+}
+
+/// The cheapest program of a space.
+fn within(space: &Space<'_>, options: &Options) -> Result<Optimized, OptError> {
+    let module = space.source;
     let (graph, log) = (&space.encoded.graph, &space.log);
     let sizing = &graph.analysis.sizing;
     let model = Model::new(module, options, sizing, options.tokens);
@@ -124,7 +129,7 @@ pub fn optimize(module: &Module, options: &Options) -> Result<Optimized, OptErro
         before: model.nodes(module),
         ..Report::default()
     };
-    let variants = match choose(&space, options, &mut report.choices) {
+    let variants = match choose(space, options, &mut report.choices) {
         Ok(variants) => variants,
         Err(why) => {
             report.fallback = Some(why);
@@ -161,4 +166,62 @@ fn sources_first(module: &Module) -> Result<Module, OptError> {
         .collect();
     let outputs: Vec<usize> = module.outputs.iter().map(|o| o.value.index()).collect();
     Ok(decode(module, &choices, &outputs)?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use moec_ir::{Op, read};
+
+    use super::*;
+    use crate::term::Term;
+
+    const SOURCE: &str = r#"module negations {
+    dim T
+    dim H = 4
+    %0 = input {name = "x"} : f32[T, H]
+    %1 = neg %0 : f32[T, H]
+    %2 = neg %1 : f32[T, H]
+    %3 = silu %2 : f32[T, H]
+    output "y" = %3
+}
+"#;
+
+    /// What is made of the source with one rule more.
+    fn with(rule: &'static Rule) -> Optimized {
+        let module = read(SOURCE).unwrap();
+        let options = Options::default();
+        let mut rules = chosen(&options, options.numerics).unwrap();
+        rules.push(rule);
+        within(&Space::with_rules(&module, &rules, options.limits), &options).unwrap()
+    }
+
+    const fn planted(
+        name: &'static str,
+        rewrite: for<'a> fn(crate::term::View<'a>, crate::term::Found<'a>) -> Vec<Term>,
+    ) -> Rule {
+        Rule { name, doc: "Wrong.", numerics: Numerics::Bit, conditions: &[], roots: &[Op::Silu], rewrite }
+    }
+
+    #[test]
+    fn a_rule_that_panics_costs_no_more_than_itself() {
+        static PANICS: Rule = planted("panics", |v, n| vec![v.term(n.args()[3]).unwrap()]);
+        let found = with(&PANICS);
+        assert_eq!(found.report.panicked, ["panics"]);
+        assert_eq!(found.report.fallback, None);
+        assert_eq!(found.module.nodes.len(), 2, "the other rules did their work");
+    }
+
+    #[test]
+    fn classes_with_two_types_fall_back_to_the_source() {
+        // A rule that forgets an axis.
+        static ILL_TYPED: Rule = planted("ill_typed", |v, n| {
+            v.constant(moec_ir::DType::F32, &v.shape(n.arg(0))[1..], 1.0).into_iter().collect()
+        });
+        let found = with(&ILL_TYPED);
+        let why = found.report.fallback.unwrap();
+        assert!(why.contains("f32[H]"), "{why}");
+        assert_eq!(found.module, read(SOURCE).unwrap());
+        assert_eq!(found.variants.len(), 1);
+        assert!(found.report.after.iter().all(|node| node.rule.is_none()));
+    }
 }

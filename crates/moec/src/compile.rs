@@ -164,18 +164,27 @@ pub(crate) fn optimise(ir: &Module, options: &Options, watch: Watch<'_>) -> Resu
         let programs = vec![(0, ir.clone())];
         return Ok(Optimised { programs, usual: 0, report, validation: Validation::Unchanged });
     }
-    let wanted = opt_options(options);
-    let optimised =
-        moec_opt::optimize(ir, &wanted).map_err(|error| CompileError::internal(Stage::Optimise, error))?;
+    let candidate = moec_opt::optimize(ir, &opt_options(options))
+        .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     watch(Stage::Optimise);
-    let mut report = optimised.report;
-    let (programs, validation) = accept(ir, optimised.variants);
+    let optimised = validated(ir, candidate, options)?;
     watch(Stage::Validate);
+    Ok(optimised)
+}
+
+/// What is compiled of a candidate: those of its programs that compute the same as `ir`.
+fn validated(
+    ir: &Module,
+    candidate: moec_opt::Optimized,
+    options: &Options,
+) -> Result<Optimised, CompileError> {
+    let mut report = candidate.report;
+    let (programs, validation) = accept(ir, candidate.variants);
     let at = |tokens: u64| programs.partition_point(|(from, _)| *from <= tokens) - 1;
     for choice in &mut report.choices {
         choice.variant = at(choice.tokens);
     }
-    let usual = at(wanted.tokens);
+    let usual = at(opt_options(options).tokens);
     if let Some(profile) = &options.profile {
         profile.fits(&programs[usual].1)?;
     }
@@ -236,15 +245,26 @@ fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifa
         return Err(CompileError::Options(message));
     }
     let optimised = optimise(&checked.ir, options, watch)?;
+    generate(checked, optimised, &target, options, watch)
+}
+
+/// Plans the programs and makes code of them.
+fn generate(
+    checked: Checked,
+    optimised: Optimised,
+    target: &moec_codegen::Target,
+    options: &Options,
+    watch: Watch<'_>,
+) -> Result<Artifact, CompileError> {
     let (programs, placement) = optimised.placed(options)?;
     let (counted, tallies) = record(programs[0].1.clone(), options.record)
         .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
     let counted = [(0, counted)];
     // What is counted depends on the program, so there is one where anything is.
-    let plan = plan(if tallies.plans.is_empty() { &programs[..] } else { &counted }, &target)?;
+    let plan = plan(if tallies.plans.is_empty() { &programs[..] } else { &counted }, target)?;
     watch(Stage::Plan);
-    let program = Compiled::jit(plan, &target, false)
-        .map_err(|error| CompileError::internal(Stage::Generate, error))?;
+    let program =
+        Compiled::jit(plan, target, false).map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);
     let Optimised { usual, report, validation, .. } = optimised;
     let (target, program) = (options.target.clone(), Arc::new(program));
@@ -268,7 +288,14 @@ pub(crate) fn target(options: &Options, kind: CodeKind) -> Result<moec_codegen::
 
 #[cfg(test)]
 mod tests {
-    use super::{Validation, accept};
+    use std::sync::Arc;
+
+    use moec_diag::SourceFile;
+    use moec_ir::{Module, Op, Sizes};
+    use moec_runtime::threads::Pool;
+
+    use super::*;
+    use crate::{HostTensor, Session, WeightFiles, Weights};
 
     fn module(op: &str) -> moec_ir::Module {
         let text = format!(
@@ -288,5 +315,61 @@ mod tests {
         let (programs, validation) = accept(&source, vec![variant(0, "silu"), variant(10, "relu")]);
         assert!(matches!(validation, Validation::Differed { .. }), "{validation:?}");
         assert_eq!(programs, [(0, source)]);
+    }
+
+    /// The optimised form of a layer, with `change` made to it, as if rules had been wrong.
+    fn planted(ir: &Module, options: &Options, change: impl Fn(Op) -> Op) -> moec_opt::Optimized {
+        let mut candidate = moec_opt::optimize(ir, &opt_options(options)).unwrap();
+        for variant in &mut candidate.variants {
+            variant.module.nodes.iter_mut().for_each(|node| node.op = change(node.op));
+            moec_ir::verify(&variant.module).unwrap();
+        }
+        candidate
+    }
+
+    #[test]
+    fn a_program_that_fails_validation_is_replaced_and_reported() {
+        let text = include_str!("../../../examples/systems/s2_top_k.moe");
+        let set = [("H", "12"), ("F", "8")].map(|(name, size)| (name.to_owned(), size.to_owned()));
+        let options = Options { set: set.into(), ..Options::default() };
+        let checked = front(&SourceFile::new("s2.moe", text), &options, &mut |_| ()).unwrap();
+        let ir = checked.ir.clone();
+
+        let right = validated(&ir, planted(&ir, &options, |op| op), &options).unwrap();
+        assert!(matches!(right.validation, Validation::Agreed { .. }), "{:?}", right.validation);
+        assert_eq!(crate::faults(&right.report, &right.validation), [""; 0]);
+
+        // It types, and computes something else.
+        let wrong = planted(&ir, &options, |op| if op == Op::Silu { Op::Relu } else { op });
+        let fallen = validated(&ir, wrong, &options).unwrap();
+        assert!(matches!(fallen.validation, Validation::Differed { .. }), "{:?}", fallen.validation);
+        assert_eq!(fallen.programs, [(0, ir.clone())]);
+        let said = crate::faults(&fallen.report, &fallen.validation);
+        assert!(
+            said[0].starts_with("`y` of the optimised program differed from the source's by"),
+            "{said:?}"
+        );
+
+        // What is compiled instead runs, and is right.
+        let target = target(&options, CodeKind::Jit).unwrap();
+        let artifact = generate(checked, fallen, &target, &options, &mut |_| ()).unwrap();
+        let pool = Arc::new(Pool::new(1).unwrap());
+        let (none, mut ignored) = (WeightFiles::default(), |_: &str, _: u64| ());
+        let mut weights = Weights::new(&none, 0, ir.dims.sized().clone(), &pool, &mut ignored);
+        let mut session = Session::new(artifact.load(&mut weights, &pool).unwrap(), Arc::clone(&pool));
+        let x = moec_runtime::session::random_input(&pool, 1, "x", moec_ir::DType::F32, &[5, 12]).unwrap();
+        let x = HostTensor::copied(moec_ir::DType::F32, &[5, 12], x.as_slice()).unwrap();
+        let mut y = HostTensor::zeros(moec_ir::DType::F32, &[5, 12]).unwrap();
+        session.run(&[x.array()], &mut [y.array_mut()]).unwrap();
+        let mut data: BTreeMap<String, _> = [("x".to_owned(), x.to_oracle())].into();
+        for (id, name, ty) in ir.weights() {
+            let shape: Vec<u64> = ty.shape.iter().map(|dim| dim.eval(ir.dims.sized()).unwrap()).collect();
+            let from = ir.node(id).attrs.str("from");
+            let bytes = moec_runtime::session::WeightSource::weight(&mut weights, name, from, ty).unwrap();
+            let moec_runtime::session::WeightBytes::Made(memory) = bytes else { panic!("{name} is seeded") };
+            data.insert(name.to_owned(), crate::to_oracle(ty.dtype, &shape, memory.as_slice()));
+        }
+        let expected = moec_interp::run(&ir, &Sizes::from([("T".into(), 5)]), &data).unwrap();
+        assert!(crate::difference(&expected[0].1.data, &y.to_oracle().data) < 1e-5);
     }
 }

@@ -33,13 +33,16 @@ pub fn emit(
     if last < Some(Emit::Opt) {
         return Ok(texts);
     }
-    let (programs, _) = optimise(&checked.ir, options, watch)?.placed(options)?;
+    let optimised = optimise(&checked.ir, options, watch)?;
+    let faults = crate::faults(&optimised.report, &optimised.validation);
+    let faults: String = faults.iter().map(|fault| format!("; a bug in moec: {fault}\n")).collect();
+    let (programs, _) = optimised.placed(options)?;
     if forms.contains(&Emit::Opt) {
         let text = |(from, module): &(u64, Module)| match programs.len() {
             1 => moec_ir::print(module),
             _ => format!("; from {from} tokens\n{}", moec_ir::print(module)),
         };
-        texts.push((Emit::Opt, programs.iter().map(text).collect::<Vec<_>>().join("\n")));
+        texts.push((Emit::Opt, faults + &programs.iter().map(text).collect::<Vec<_>>().join("\n")));
     }
     if last < Some(Emit::Plan) {
         return Ok(texts);

@@ -51,4 +51,4 @@ pub use profile::{
 };
 pub use stage::{Emit, Stage};
 pub use tensor::HostTensor;
-pub use validate::{Validation, difference};
+pub use validate::{Validation, difference, faults};

@@ -86,6 +86,23 @@ fn compare(a: &Module, b: &Module, runtime: &Sizes) -> Result<Validation, Interp
     Ok(Validation::Agreed { seeds: SEEDS, difference: largest })
 }
 
+/// What went wrong on the way to a program that is right all the same, as sentences for its user: rules
+/// that panicked, and programs that were found and not used. Each is a bug in moec.
+pub fn faults(report: &moec_opt::Report, validation: &Validation) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Validation::Differed { difference, output } = validation {
+        faults.push(format!(
+            "`{output}` of the optimised program differed from the source's by {difference:.1e} of its scale, and \
+             that program is not used"
+        ));
+    }
+    if let Some(reason) = &report.fallback {
+        faults.push(format!("the optimiser failed, and the source is compiled as it is: {reason}"));
+    }
+    faults.extend(report.panicked.iter().map(|rule| format!("the rule `{rule}` panicked and was left out")));
+    faults
+}
+
 /// The largest difference, relative to the output's scale, that two equal programs may have under the
 /// interpreter. Values rounded to 16 bits on the way amplify a last bit.
 pub(crate) fn allowed(module: &Module) -> f64 {

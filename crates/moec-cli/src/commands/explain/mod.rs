@@ -85,6 +85,7 @@ fn file(path: &Path, args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     options.tokens = Some(args.tokens);
     let explanation = moec::explain(&source, &options, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;
+    terminal.faults(&moec::faults(&explanation.report, &explanation.validation));
     let account = Account::of(&explanation, &options.target);
     match &args.html {
         Some(path) => {

@@ -38,6 +38,7 @@ pub(super) fn compiled(
     });
     let artifact = artifact.map_err(|error| Failure::compile(error, source, provider.terminal))?;
     report.optimised(&artifact);
+    provider.terminal.faults(&moec::faults(artifact.report(), artifact.validation()));
 
     let started = Instant::now();
     let bound = provider.load(&artifact)?;

@@ -28,6 +28,8 @@ pub(super) struct Report {
     /// Bytes of memory that packed weights take.
     packed_bytes: u64,
     phases: Vec<(Stage, f64)>,
+    /// What moec got wrong and worked around.
+    faults: Vec<String>,
     /// Operations before and after optimising.
     operations: Option<(usize, usize)>,
     load_ms: f64,
@@ -91,6 +93,7 @@ impl Report {
 
     pub(super) fn optimised(&mut self, artifact: &Artifact) {
         self.placement = artifact.placement().cloned();
+        self.faults = moec::faults(artifact.report(), artifact.validation());
         self.operations = Some((artifact.checked().ir.nodes.len(), artifact.module().nodes.len()));
     }
 
