@@ -59,8 +59,8 @@ pub(super) struct Sum {
     pub(super) root: ValueId,
     /// The plan of the sum.
     plan: ValueId,
-    /// The experts of the root that the sum is over, if not all.
-    pub(super) experts: Option<Vec<u64>>,
+    /// Whether the plan is of some experts only.
+    some: bool,
     /// Whether the plan drops pairs of these experts.
     drops: bool,
     /// Weights of pairs.
@@ -73,7 +73,9 @@ pub(super) struct Sum {
 #[derive(Clone)]
 struct Origin {
     root: ValueId,
-    experts: Option<Vec<u64>>,
+    /// Whether it is of some experts only.
+    some: bool,
+    /// Whether it drops pairs of these experts.
     drops: bool,
 }
 
@@ -84,7 +86,7 @@ pub(super) fn limited(module: &Module) -> Limited {
     let mut sums = Vec::new();
     for (_, node) in module.iter().filter(|(_, node)| node.op == Op::Combine) {
         let (plan, weights) = (node.args[0], node.args[1]);
-        let Some(Origin { root, experts, drops }) = origins[plan.index()].clone() else { continue };
+        let Some(Origin { root, some, drops }) = origins[plan.index()].clone() else { continue };
         let limits = cone(module, weights).into_iter();
         let limits: Vec<_> =
             limits.filter_map(|value| Some((value, limit(module, &seats, value)?))).collect();
@@ -94,7 +96,7 @@ pub(super) fn limited(module: &Module) -> Limited {
             understood.insert(at);
             at = module.node(at).args[0];
         }
-        sums.push(Sum { root, plan, experts, drops, weights, limits });
+        sums.push(Sum { root, plan, some, drops, weights, limits });
     }
     // A sum that leaves out nothing counts where another of the same plan does.
     let roots = sums.iter().filter(|sum| sum.drops || !sum.limits.is_empty()).map(|sum| sum.root);
@@ -109,17 +111,10 @@ fn origins(module: &Module) -> Vec<Option<Origin>> {
     for (id, node) in module.iter() {
         let of = |origins: &[Option<Origin>]| node.args.first().and_then(|arg| origins[arg.index()].clone());
         origins.push(match node.op {
-            Op::Plan => Some(Origin { root: id, experts: None, drops: false }),
+            Op::Plan => Some(Origin { root: id, some: false, drops: false }),
             Op::PlanFlatten => of(&origins),
             Op::PlanCapacity => of(&origins).map(|origin| Origin { drops: true, ..origin }),
-            Op::PlanSubset => of(&origins).map(|origin| {
-                let chosen = node.attrs.ints("experts").iter().map(|&expert| expert as u64);
-                let experts = chosen.map(|expert| match &origin.experts {
-                    Some(experts) => experts[expert as usize],
-                    None => expert,
-                });
-                Origin { experts: Some(experts.collect()), ..origin }
-            }),
+            Op::PlanSubset => of(&origins).map(|origin| Origin { some: true, ..origin }),
             _ => None,
         });
     }
@@ -193,15 +188,18 @@ fn not_counted(module: &Module, seats: &[bool], understood: &BTreeSet<ValueId>) 
 }
 
 impl Sum {
-    /// `bool`, one for each pair: whether the plan has it. None if it has all.
-    pub(super) fn planned(&self, builder: &mut Builder) -> Result<Option<ValueId>, IrError> {
-        let Some(plan) = builder.ty(self.plan).plan().filter(|_| self.drops).cloned() else {
+    /// `bool`, one for each pair: whether the sum is over its expert. None if it is over all.
+    pub(super) fn own(&self, builder: &mut Builder) -> Result<Option<ValueId>, IrError> {
+        if !self.some {
             return Ok(None);
-        };
-        let order = [("group", Attr::from(&plan.tokens)), ("slots_first", false.into())];
-        let seat = builder.op(Op::PlanSeat, &[self.plan], order)?;
-        let zero = filled(builder, DType::I32, &[plan.tokens, plan.slots], 0.0)?;
-        builder.push(Op::Ge, &[seat, zero], Attrs::default()).map(Some)
+        }
+        let plan = without_capacity(builder, self.plan)?;
+        has(builder, plan).map(Some)
+    }
+
+    /// `bool`, one for each pair: whether the plan has it. None if it has all of its experts.
+    pub(super) fn planned(&self, builder: &mut Builder) -> Result<Option<ValueId>, IrError> {
+        self.drops.then(|| has(builder, self.plan)).transpose()
     }
 
     /// The weights of pairs, if they may be 0 for want of a seat.
@@ -225,6 +223,31 @@ impl Sum {
         }
         Ok(*instead.get(&self.weights).unwrap_or(&self.weights))
     }
+}
+
+/// The plan without its capacities.
+fn without_capacity(builder: &mut Builder, plan: ValueId) -> Result<ValueId, IrError> {
+    let node = builder.module().node(plan).clone();
+    match node.op {
+        Op::Plan => Ok(plan),
+        Op::PlanCapacity => without_capacity(builder, node.args[0]),
+        _ => {
+            let mut args = node.args;
+            args[0] = without_capacity(builder, args[0])?;
+            builder.push(node.op, &args, node.attrs)
+        }
+    }
+}
+
+/// `bool`, one for each pair: whether a plan has it.
+fn has(builder: &mut Builder, plan: ValueId) -> Result<ValueId, IrError> {
+    let Some(ty) = builder.ty(plan).plan().cloned() else {
+        return Err(IrError::Module(format!("%{} is no plan", plan.0)));
+    };
+    let order = [("group", Attr::from(&ty.tokens)), ("slots_first", false.into())];
+    let seat = builder.op(Op::PlanSeat, &[plan], order)?;
+    let zero = filled(builder, DType::I32, &[ty.tokens, ty.slots], 0.0)?;
+    builder.push(Op::Ge, &[seat, zero], Attrs::default())
 }
 
 fn filled(builder: &mut Builder, dtype: DType, shape: &[Dim], value: f64) -> Result<ValueId, IrError> {

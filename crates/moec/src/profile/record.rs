@@ -38,8 +38,9 @@ pub struct Tally {
 /// A sum over experts of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SumTally {
-    /// The experts that it is over, if not all.
-    experts: Option<Vec<u64>>,
+    /// The number of the output `bool[tokens, slots]` that says of which pairs it has the experts, if not of
+    /// all.
+    own: Option<usize>,
     /// The number of the output `f32[tokens, slots]` that has the weights of pairs, were there seats for all.
     gate: usize,
     /// The same with the weights that they have, which are 0 without a seat, if that is so.
@@ -72,9 +73,11 @@ pub(crate) fn record(module: Module, what: Record) -> Result<(Module, Tallies), 
         let Some(plan) = node.ty.plan() else { continue };
         let (Some(experts), Some(slots)) = (plan.experts.as_const(), plan.slots.as_const()) else { continue };
         let choices = outputs.add(&format!("{name}.choices"), node.args[0])?;
-        let mut own = Vec::new();
+        let mut of_sums = Vec::new();
         for sum in sums.iter().filter(|sum| sum.root == id) {
             let pairs = [plan.tokens.clone(), plan.slots.clone()];
+            let own = sum.own(&mut outputs.builder)?;
+            let own = own.map(|value| outputs.by_pair(&format!("{name}.own"), value, &pairs)).transpose()?;
             let planned = sum.planned(&mut outputs.builder)?;
             let planned = planned
                 .map(|value| outputs.by_pair(&format!("{name}.planned"), value, &pairs))
@@ -85,10 +88,10 @@ pub(crate) fn record(module: Module, what: Record) -> Result<(Module, Tallies), 
             let weights = weights
                 .map(|value| outputs.by_pair(&format!("{name}.weights"), value, &pairs))
                 .transpose()?;
-            own.push(SumTally { experts: sum.experts.clone(), gate, weights, planned });
+            of_sums.push(SumTally { own, gate, weights, planned });
         }
         let tokens = plan.tokens.clone();
-        tallies.plans.push(Tally { plan: name, experts, slots, tokens, choices, sums: own });
+        tallies.plans.push(Tally { plan: name, experts, slots, tokens, choices, sums: of_sums });
     }
     Ok((outputs.builder.finish(), tallies))
 }
@@ -146,13 +149,11 @@ pub(crate) fn of_call(
             let mut dropped = vec![false; choices.len()];
             for sum in &tally.sums {
                 let gate = numbers(sum.gate);
-                let [weights, planned] = [sum.weights, sum.planned].map(|at| at.map(numbers));
-                let out = |pair: usize| {
-                    let zero = |of: &Option<Vec<f64>>| of.as_ref().is_some_and(|of| of[pair] == 0.0);
-                    zero(&planned) || zero(&weights) && gate[pair] != 0.0
-                };
+                let [own, weights, planned] = [sum.own, sum.weights, sum.planned].map(|at| at.map(numbers));
+                let zero = |of: &Option<Vec<f64>>, pair: usize| of.as_ref().is_some_and(|of| of[pair] == 0.0);
+                let out = |pair| zero(&planned, pair) || zero(&weights, pair) && gate[pair] != 0.0;
                 for (pair, &expert) in choices.iter().enumerate() {
-                    if sum.experts.as_ref().is_some_and(|own| !own.contains(&(expert as u64))) {
+                    if zero(&own, pair) {
                         continue;
                     }
                     drops.gate[expert] += gate[pair];

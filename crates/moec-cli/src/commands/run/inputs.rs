@@ -8,6 +8,9 @@ use super::weights::declared;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
+/// So many tensors of a file that nothing reads are named.
+const NAMED: usize = 4;
+
 /// The value of a run-time dim that nothing tells.
 const TOKENS: u64 = 32;
 
@@ -87,13 +90,20 @@ impl Inputs {
             };
             inputs.tensors.push(tensor.map_err(|error| memory(&error))?);
         }
-        if !files.names().all(|name| ir.inputs().any(|(_, input, _)| input == name))
-            && inputs.given.is_empty()
-        {
+        let mut extra = files.names().filter(|name| ir.inputs().all(|(_, input, _)| input != *name));
+        let named: Vec<&str> = extra.by_ref().take(NAMED).collect();
+        if !named.is_empty() {
             let wanted: Vec<&str> = ir.inputs().map(|(_, name, _)| name).collect();
-            let found: Vec<&str> = files.names().take(4).collect();
-            let message = format!("the input files hold {}, and no {}", found.join(", "), wanted.join(", "));
-            return Err(Failure::Input(message));
+            let more = match extra.count() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let found = format!("the input files hold {}{more}", named.join(", "));
+            if inputs.given.is_empty() {
+                return Err(Failure::Input(format!("{found}, and no {}", wanted.join(", "))));
+            }
+            let inputs = wanted.join(", ");
+            terminal.warning(&format!("{found}, which the program does not read: its inputs are {inputs}"));
         }
         Ok(inputs)
     }
