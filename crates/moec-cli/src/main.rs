@@ -6,6 +6,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod files;
+mod memory;
 mod targets;
 mod terminal;
 

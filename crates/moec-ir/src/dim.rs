@@ -367,7 +367,7 @@ impl DimTable {
                 let values: Vec<String> = (fact.sides().iter().flat_map(|s| s.symbols()))
                     .map(|s| format!("{s} = {}", sizes[&s]))
                     .collect();
-                return Err(IrError::Dim(format!("the fact {fact} does not hold for {}", values.join(", "))));
+                return Err(IrError::Fact { fact: Box::new(fact.clone()), sizes: values.join(", ") });
             }
         }
         Ok(sizes)

@@ -47,9 +47,17 @@ pub enum IrError {
         /// What was found and what was expected.
         message: String,
     },
-    /// A size that does not exist: overflow, a missing symbol, a broken fact.
+    /// A size that does not exist: overflow, a missing symbol.
     #[error("{0}")]
     Dim(String),
+    /// Sizes that a declared fact excludes.
+    #[error("the fact {fact} does not hold for {sizes}")]
+    Fact {
+        /// The fact.
+        fact: Box<Fact>,
+        /// The sizes that it speaks of.
+        sizes: String,
+    },
     /// A module that breaks one of the guarantees of [`verify`].
     #[error("{0}")]
     Module(String),

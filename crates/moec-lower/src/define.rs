@@ -214,8 +214,10 @@ impl<'a> Lowerer<'a> {
                 return Err(self.fail(code, message, left.span.to(right.span), "use `<` or `>`"));
             }
         };
+        let span = left.span.to(right.span);
+        self.facts.push((fact.clone(), span));
         let assumed = self.emitter.assume(fact);
-        self.ir(left.span.to(right.span), assumed)
+        self.ir(span, assumed)
     }
 
     /// `fact Q + R == C` names the sum as `dim C = Q + R` would.

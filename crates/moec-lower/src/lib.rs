@@ -30,7 +30,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use moec_diag::{Diagnostic, Span, codes, nearest};
-use moec_ir::Module;
+use moec_ir::{Fact, Module};
 use moec_syntax::ast;
 
 use function::{Function, Functions};
@@ -52,6 +52,8 @@ pub struct LoweredModel {
     pub module: Module,
     /// Inputs, weights, outputs and dims by name, for messages that come up later.
     pub declarations: BTreeMap<String, Declaration>,
+    /// Where each fact that is checked at run time is declared, in order.
+    pub facts: Vec<(Fact, Span)>,
 }
 
 /// Where something is declared.

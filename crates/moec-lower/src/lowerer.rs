@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moec_diag::{Code, Diagnostic, Span, codes, nearest};
-use moec_ir::{Attr, Attrs, DType, Dim, DimTable, IrError, Op, SizeSum, ValueId};
+use moec_ir::{Attr, Attrs, DType, Dim, DimTable, Fact, IrError, Op, SizeSum, ValueId};
 use moec_syntax::ast;
 
 use crate::axis::Axis;
@@ -107,6 +107,8 @@ pub(crate) struct Lowerer<'a> {
     pub(crate) constants: Vec<(String, Vec<f64>)>,
     /// Sizes that a fact declares to be zero.
     pub(crate) empty_on_purpose: Vec<Axis>,
+    /// Facts that are checked at run time, and where they stand.
+    pub(crate) facts: Vec<(Fact, Span)>,
     /// Calls around the expression at hand, outermost first.
     pub(crate) calls: Vec<ActiveCall>,
     /// Calls replaced so far.
@@ -127,6 +129,7 @@ impl<'a> Lowerer<'a> {
             hidden: Vec::new(),
             constants: Vec::new(),
             empty_on_purpose: Vec::new(),
+            facts: Vec::new(),
             calls: Vec::new(),
             call_count: 0,
             depth: 0,

@@ -55,7 +55,11 @@ pub(crate) fn lower_model<'a>(
         None => Ok(None),
     });
     let lowered = match verified {
-        Ok(module) => module.map(|module| LoweredModel { module, declarations: declarations(model, source) }),
+        Ok(module) => module.map(|module| LoweredModel {
+            module,
+            declarations: declarations(model, source),
+            facts: std::mem::take(&mut lowerer.facts),
+        }),
         Err(error) => {
             let message = format!("the lowered model does not verify: {error}");
             diagnostics.push(Diagnostic::error(&codes::SIZE_NOT_PROVED, message).label(model.name.span, ""));

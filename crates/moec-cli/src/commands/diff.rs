@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use moec::interp::Tensor;
-use moec::ir::{DType, Module};
+use moec::ir::{DType, Dim, Module};
 use moec::{
     Counterexample, Diff, DiffError, DiffOptions, Numerics, Options, Unknown, Verdict, diff, rule_infos,
 };
@@ -194,6 +194,19 @@ fn shown(text: &mut String, example: &Counterexample, programs: [&Module; 2]) ->
     let sizes: Vec<String> = example.sizes.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     if !sizes.is_empty() {
         writeln!(text, "at {}", sizes.join(", "))?;
+    }
+    let declared: Vec<String> = (example.sizes.iter())
+        .filter_map(|(name, found)| {
+            let declared = programs.iter().find_map(|program| program.dims.value(&Dim::symbol(name)))?;
+            (declared != *found).then(|| format!("{name} = {declared}"))
+        })
+        .collect();
+    if !declared.is_empty() {
+        writeln!(
+            text,
+            "    made small, and shown at these sizes only; declared are {}",
+            declared.join(", ")
+        )?;
     }
     // In the order in which the programs declare them.
     let mut names: Vec<&str> = Vec::new();

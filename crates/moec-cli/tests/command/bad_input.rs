@@ -1,6 +1,7 @@
 //! Sources and options that are wrong: each gets its exit code and a message, nothing panics.
 
 use crate::moec::{Folder, example};
+use crate::text::{floats, safetensors};
 
 fn check(text: impl AsRef<[u8]>) -> crate::moec::Ended {
     Folder::with("a.moe", text).moec(&["check", "a.moe"])
@@ -123,6 +124,39 @@ fn sizes_that_do_not_exist() {
     // Legal, and larger than any memory.
     folder.write("a.moe", model("A = 1000000000000"));
     folder.moec(&["run", "a.moe", "--tokens", "1000000000"]).refused(&[]);
+}
+
+#[test]
+fn calls_that_are_too_large_for_the_machine() {
+    let text = "model m {\n    dim T, H = 1024\n    input x : f32[T, H]\n    output y : f32[T] = sum(x, over H)\n}\n";
+    let ended = Folder::with("a.moe", text).moec(&["run", "a.moe", "--tokens", "3000000000"]).expect(1);
+    let said = "at T = 3000000000, inputs and outputs alone take 12300.00 GB, and this machine has ";
+    assert!(ended.err.contains(said), "{}", ended.err);
+}
+
+#[test]
+fn a_fact_that_fails_at_run_time_is_shown_where_it_is_declared() {
+    let text = "model m {\n    dim T, C = 4\n    fact 1 <= T <= C\n    input x : f32[T, C]\n    output y : f32[T, C] = x\n}\n";
+    let folder = Folder::with("a.moe", text);
+    folder.moec(&["run", "a.moe", "--tokens", "4"]).expect(0);
+    let words = ["error[fact-violated]", "a.moe:3:15", "fact 1 <= T <= C", "T = 5"];
+    folder.moec(&["run", "a.moe", "--tokens", "5"]).refused(&words);
+}
+
+#[test]
+fn input_tensors_that_nothing_reads_are_named() {
+    let text = "model m {\n    dim T\n    input x : f32[T]\n    output y : f32[T] = x\n}\n";
+    let folder = Folder::with("a.moe", text);
+    let tensors: Vec<_> =
+        ["x", "b1", "b2", "b3", "b4", "b5"].map(|name| (name, "F32", &[1u64][..], floats([1.0]))).into();
+    folder.write("i.safetensors", safetensors(&tensors));
+    folder.write("o.safetensors", safetensors(&tensors[1..2]));
+    let run = |file: &str, code| folder.moec(&["run", "a.moe", "--input", file]).expect(code).err;
+    let said = run("i.safetensors", 0);
+    let words = "warning: the input files hold b1, b2, b3, b4 and 1 more, which the program does not read: its inputs are x";
+    assert!(said.contains(words), "{said}");
+    let said = run("o.safetensors", 1);
+    assert!(said.contains("error: the input files hold b1, and no x"), "{said}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ rules! {
 }
 
 /// Whether indices stand along `axis` and are aligned with all other axes, as those of a route.
-fn along_route(n: Found<'_>, rank: usize) -> bool {
+pub(super) fn along_route(n: Found<'_>, rank: usize) -> bool {
     let axis = n.axis();
     let along = n.axes("along");
     along.len() == rank && (0..rank).all(|i| if i == axis { along[i] == usize::MAX } else { along[i] == i })

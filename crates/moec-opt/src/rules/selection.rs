@@ -11,8 +11,10 @@
 //!   does this, so a proof is needed that scores stay where the slope is steep.
 //! - Whole numbers that stay within a proved range keep their order exactly: class `bit`.
 
+use egg::Id;
 use moec_ir::{Attr, DType, Op};
 
+use super::gate::along_route;
 use super::{one, rules};
 use crate::term::{Found, Term, View};
 
@@ -85,23 +87,54 @@ fn selection_by_function_of_whole_numbers(v: View<'_>, n: Found<'_>) -> Vec<Term
         .collect()
 }
 
+/// The chosen shares of a softmax that a class is: the softmax, its axis, and the scores of the chosen.
+/// Chosen are the largest shares, or the largest scores.
+fn chosen_shares(v: View<'_>, shares: Id) -> Vec<(Found<'_>, usize, Term)> {
+    let mut found = Vec::new();
+    for chosen in v.nodes(shares, Op::RouteValue) {
+        let routes = routes_by(v, chosen, &[Op::Softmax]).into_iter().filter(|(top, _)| largest(*top));
+        found.extend(
+            routes.filter_map(|(top, softmax)| {
+                Some((softmax, top.axis(), by_argument(v, chosen, top, softmax)?))
+            }),
+        );
+    }
+    for chosen in v.nodes(shares, Op::Gather) {
+        for softmax in v.nodes(chosen.arg(0), Op::Softmax).filter(|softmax| softmax.axis() == chosen.axis()) {
+            let scores = v.graph.find(softmax.arg(0));
+            let indices = v.nodes(chosen.arg(1), Op::RouteIndex);
+            let mut routes = indices.flat_map(|index| v.nodes(index.arg(0), Op::TopK));
+            let own = |top: Found<'_>| {
+                let aligned = along_route(chosen, v.rank(scores)) && top.axis() == chosen.axis();
+                aligned && largest(top) && v.graph.find(top.arg(0)) == scores
+            };
+            if routes.any(own) {
+                let there = || {
+                    Some((
+                        softmax,
+                        chosen.axis(),
+                        v.again(chosen, vec![v.term(scores)?, v.term(chosen.arg(1))?])?,
+                    ))
+                };
+                found.extend(there());
+            }
+        }
+    }
+    found
+}
+
 fn normalised_shares_are_softmax(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let shares = v.graph.find(n.arg(0));
     let mut out = Vec::new();
-    for chosen in v.nodes(shares, Op::RouteValue) {
-        for (top, softmax) in
-            routes_by(v, chosen, &[Op::Softmax]).into_iter().filter(|(top, _)| largest(*top))
-        {
-            let axis = top.axis();
-            let others: Vec<usize> = (0..v.rank(shares)).filter(|&a| a != axis).collect();
-            let own = |sum: Found<'_>| sum.axis() == axis && v.graph.find(sum.arg(0)) == shares;
-            let divided = v
-                .expansions(n.arg(1))
-                .into_iter()
-                .any(|(source, map)| map == others && v.nodes(source, Op::Sum).any(own));
-            if divided {
-                out.extend(one(|| v.along(softmax, vec![by_argument(v, chosen, top, softmax)?], axis)));
-            }
+    for (softmax, axis, scores) in chosen_shares(v, shares) {
+        let others: Vec<usize> = (0..v.rank(shares)).filter(|&a| a != axis).collect();
+        let own = |sum: Found<'_>| sum.axis() == axis && v.graph.find(sum.arg(0)) == shares;
+        let divided = v
+            .expansions(n.arg(1))
+            .into_iter()
+            .any(|(source, map)| map == others && v.nodes(source, Op::Sum).any(own));
+        if divided {
+            out.extend(v.along(softmax, vec![scores], axis));
         }
     }
     out

@@ -1,11 +1,13 @@
 //! The inputs of a run: from files where they are there, else random; and the sizes that follow.
 
 use moec::diag::{Diagnostic, SourceFile, codes};
-use moec::ir::{Dim, DimKind, Sizes, TensorType};
+use moec::ir::{Dim, DimKind, IrError, Module, Sizes, TensorType};
 use moec::{Checked, HostTensor, Pool, WeightFiles, random_input};
 
+use super::report::bytes;
 use super::weights::declared;
 use crate::failure::Failure;
+use crate::memory;
 use crate::terminal::Terminal;
 
 /// So many tensors of a file that nothing reads are named.
@@ -57,7 +59,13 @@ impl Inputs {
             determining.push(Dim::symbol(name));
         }
         equations.extend(open.iter().map(|dim| (dim, tokens.unwrap_or(TOKENS))));
-        let sizes = ir.dims.solve(&equations).map_err(|error| Failure::Input(format!("sizes: {error}")))?;
+        let sizes = ir.dims.solve(&equations).map_err(|error| {
+            let Some(diagnostic) = broken_fact(checked, &error) else {
+                return Failure::Input(format!("sizes: {error}"));
+            };
+            terminal.diagnostics(&[diagnostic], source);
+            Failure::Said
+        })?;
         let runtime = ir.dims.decls().iter().filter(|decl| decl.kind == DimKind::Runtime);
         let runtime: Vec<(String, u64)> =
             runtime.map(|decl| (decl.name.to_string(), sizes[&decl.name])).collect();
@@ -72,6 +80,7 @@ impl Inputs {
             return Err(Failure::Usage(message));
         }
 
+        fits(ir, &sizes, &runtime)?;
         let mut inputs =
             Inputs { tensors: Vec::new(), sizes, runtime, given: Vec::new(), seeded: Vec::new() };
         for (_, name, ty) in ir.inputs() {
@@ -111,6 +120,35 @@ impl Inputs {
     /// Whether every element of every input is a finite number.
     pub(super) fn are_finite(&self) -> bool {
         self.tensors.iter().all(|tensor| tensor.to_oracle().data.iter().all(|value| value.is_finite()))
+    }
+}
+
+/// The message that belongs to the declaration of a fact; none for what is no fact of the source.
+fn broken_fact(checked: &Checked, error: &IrError) -> Option<Diagnostic> {
+    let IrError::Fact { fact, sizes } = error else { return None };
+    let (_, span) = checked.model.as_ref()?.facts.iter().find(|(known, _)| known == fact.as_ref())?;
+    let message = "a declared fact does not hold for the sizes of this call";
+    Some(Diagnostic::error(&codes::FACT_VIOLATED, message).label(*span, format!("here {sizes}")))
+}
+
+/// Errs where inputs and outputs alone are more than this machine has memory for.
+fn fits(ir: &Module, sizes: &Sizes, runtime: &[(String, u64)]) -> Result<(), Failure> {
+    let outputs = ir.outputs.iter().filter_map(|output| ir.node(output.value).ty.tensor());
+    let needed = ir.inputs().map(|(_, _, ty)| ty).chain(outputs).fold(0u64, |sum, ty| {
+        let elements = ty.elements().and_then(|elements| elements.eval(sizes)).unwrap_or(u64::MAX);
+        sum.saturating_add(elements.saturating_mul(ty.dtype.bytes() as u64))
+    });
+    match memory::available() {
+        Some(available) if needed > available => {
+            let sizes: Vec<String> = runtime.iter().map(|(name, size)| format!("{name} = {size}")).collect();
+            let at = if sizes.is_empty() { String::new() } else { format!("at {}, ", sizes.join(", ")) };
+            Err(Failure::Input(format!(
+                "{at}inputs and outputs alone take {}, and this machine has {} of memory left",
+                bytes(needed),
+                bytes(available)
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -256,7 +256,8 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn bytes(count: u64) -> String {
+/// A number of bytes in the unit that suits it.
+pub(super) fn bytes(count: u64) -> String {
     match count as f64 {
         n if n < 1e3 => format!("{count} B"),
         n if n < 1e6 => format!("{:.1} kB", n / 1e3),
