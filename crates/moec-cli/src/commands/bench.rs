@@ -170,8 +170,8 @@ impl Bench<'_> {
         let mut sums: BTreeMap<String, f64> = BTreeMap::new();
         for _ in 0..caller.inputs() {
             caller.round(1)?;
-            let profile = ready.0.profile(caller.outputs(), &caller.sizes()).map_err(Failure::input)?;
-            for plan in profile.plans() {
+            let routing = ready.0.routing(caller.outputs(), &caller.sizes()).map_err(Failure::input)?;
+            for plan in &routing.plans {
                 let chosen = plan.pairs.iter().filter(|pairs| **pairs > 0).count();
                 *sums.entry(plan.name.clone()).or_default() +=
                     chosen as f64 / plan.experts.max(1) as f64 / caller.inputs() as f64;
