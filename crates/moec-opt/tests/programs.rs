@@ -201,6 +201,25 @@ fn cold_experts_with_fewer_seats_are_a_plan_of_their_own() {
     }
 }
 
+#[test]
+fn rounds_of_choices_with_a_capacity_are_one_plan() {
+    for name in ["top2_einsum", "deepspeed"] {
+        let optimized = optimized(name);
+        assert_eq!(count(&optimized.module, Op::GroupedMatmul), 2, "{name}");
+        for op in [Op::TakeSeats, Op::TakePairs] {
+            assert_eq!(count(&optimized.module, op), 0, "{name}: {op}");
+        }
+        // What experts compute is rows of a plan with seats, and only these are added up.
+        let plan = |node: &moec_ir::Node| optimized.module.node(node.args[0]).op;
+        let rows = optimized.module.nodes.iter().filter(|n| matches!(n.op, Op::GroupedMatmul | Op::Combine));
+        assert!(rows.clone().all(|node| plan(node) == Op::PlanCapacity), "{name}");
+        let report = &optimized.report;
+        for rule in ["contraction_over_seats_is_combine", "rows_without_weight_are_any"] {
+            assert!(report.fired.iter().any(|fired| fired.rule == rule), "{name}: {rule}");
+        }
+    }
+}
+
 fn count(module: &Module, op: Op) -> usize {
     module.nodes.iter().filter(|node| node.op == op).count()
 }

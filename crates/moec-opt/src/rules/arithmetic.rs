@@ -22,8 +22,6 @@ rules! {
     same_on_both_sides: Bit [Minimum, Maximum, Select];
     /// A comparison of constants is a constant.
     comparison_of_constants: Bit [Eq, Ne, Lt, Le, Gt, Ge] if "all elements of each side are one number, exact in f32";
-    /// Something and `true` is that; something and `false` is `false`; and so with `or`.
-    both_with_constant: Bit [And, Or] if "all elements of one side are one truth value";
 }
 
 /// The operands that stand beside an operand for which `neutral` holds.
@@ -83,11 +81,4 @@ fn comparison_of_constants(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         };
         v.constant(DType::Bool, v.shape(n.arg(0)), f64::from(holds))
     })
-}
-
-fn both_with_constant(v: View<'_>, n: Found<'_>) -> Vec<Term> {
-    let neutral = f64::from(n.op == Op::And);
-    let mut out = beside(v, n, neutral);
-    out.extend(n.args().iter().filter(|&&arg| v.is(arg, 1.0 - neutral)).filter_map(|&arg| v.term(arg)));
-    out
 }

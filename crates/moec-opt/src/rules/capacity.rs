@@ -200,31 +200,35 @@ fn contraction_over_seats_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
 fn combined(v: View<'_>, seating: &Seating, spec: &moec_ir::EinsumSpec, y: Id) -> Option<Term> {
     let letter = |axis: usize| spec.lhs.get(axis).copied();
     let (expert, seat, token) = (letter(seating.expert)?, letter(seating.seat)?, letter(seating.token)?);
-    let group = seating.group.and_then(letter);
+    let (group, batch) = (seating.group.and_then(letter), seating.batch.and_then(letter));
     let in_y = |l: u8| spec.rhs.iter().position(|r| *r == l);
     if v.tensor(y)?.dtype != DType::F32 || in_y(token).is_some() || spec.out.contains(&expert) {
         return None;
     }
-    let mut leading = vec![in_y(expert)?, in_y(seat)?];
-    if let Some(group) = group {
-        leading.push(in_y(group)?);
-    }
-    let order = crate::term::leading(&leading, spec.rhs.len());
+    let first = batch.into_iter().chain([expert, seat]).chain(group);
+    let first: Vec<usize> = first.map(in_y).collect::<Option<_>>()?;
+    let order = crate::term::leading(&first, spec.rhs.len());
     let plan =
         v.op(Op::PlanCapacity, vec![seating.plan.clone()], seating.order.capacity(&seating.capacity))?;
     let attrs = seating.order.take(group.is_some());
-    let y = v.op(Op::TakeSeats, vec![plan.clone(), v.transpose(v.term(y)?, &order)?], attrs)?;
+    let mut y = v.transpose(v.term(y)?, &order)?;
+    if batch.is_some() {
+        let experts = y.shape()[0].times(&y.shape()[1]).ok()?;
+        let shape: Vec<Dim> = [experts].iter().chain(&y.shape()[2..]).cloned().collect();
+        y = v.reshape(y, &shape)?;
+    }
+    let y = v.op(Op::TakeSeats, vec![plan.clone(), y], attrs)?;
     let weights = match &seating.weights {
         Some(weights) => weights.clone(),
         None => v.constant(DType::F32, &seating.order.pairs(v)?, 1.0)?,
     };
     let sum = v.op(Op::Combine, vec![plan, weights, y], Attrs::default())?;
     // `[tokens, rest of y]`, with tokens split into groups, in the order of the result.
-    let rest: Vec<u8> = order[leading.len()..].iter().map(|&axis| spec.rhs[axis]).collect();
+    let rest: Vec<u8> = order[first.len()..].iter().map(|&axis| spec.rhs[axis]).collect();
     let tokens = &seating.order.shape[..seating.order.shape.len() - usize::from(seating.order.slots)];
     let shape: Vec<Dim> = tokens.iter().chain(&sum.shape()[1..]).cloned().collect();
     let sum = v.reshape(sum, &shape)?;
-    let letters: Vec<u8> = group.into_iter().chain([token]).chain(rest).collect();
+    let letters: Vec<u8> = group.into_iter().chain(batch).chain([token]).chain(rest).collect();
     let perm: Option<Vec<usize>> = spec.out.iter().map(|l| letters.iter().position(|k| k == l)).collect();
     v.transpose(sum, &perm?)
 }
@@ -232,7 +236,7 @@ fn combined(v: View<'_>, seating: &Seating, spec: &moec_ir::EinsumSpec, y: Id) -
 fn seats_of_dispatched_rows(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let attrs = n.attrs();
     let grouped = attrs.bool("grouped");
-    let roles = [Some(0), Some(1), grouped.then_some(2)];
+    let roles = [Some(0), Some(1), grouped.then_some(2), None];
     let mut out = Vec::new();
     for (x, seating, seats, list) in dispatched(v, n.arg(1), roles, 6) {
         let fits = attrs.dim("group") == &seating.order.group
@@ -261,9 +265,11 @@ fn nonzero(v: View<'_>, weights: Term) -> Option<Term> {
 /// What was put where: rows `[tokens, ..]`, the seats, how many, and the experts listed.
 type Dispatched = (Term, Seating, Dim, Option<Vec<i64>>);
 
-/// The ways in which `class`, whose axes `roles` are experts, seats and groups, and whose others keep
-/// their order, was filled by one-hot masks. Looks through selections of experts and first seats.
-fn dispatched(v: View<'_>, class: Id, roles: [Option<usize>; 3], depth: usize) -> Vec<Dispatched> {
+/// Axes of experts, seats and groups; and one along which experts are others, if they have two.
+type Roles = [Option<usize>; 4];
+
+/// The ways in which `class`, whose axes have `roles`, and whose others keep their order, was filled by one-hot masks. Looks through selections of experts and first seats.
+fn dispatched(v: View<'_>, class: Id, roles: Roles, depth: usize) -> Vec<Dispatched> {
     let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
     let mut found = Vec::new();
     for n in v.all(class) {
@@ -299,6 +305,14 @@ fn dispatched(v: View<'_>, class: Id, roles: [Option<usize>; 3], depth: usize) -
                     }));
                 }
             }
+            // Experts along two axes, merged.
+            Op::Reshape if roles[0] == Some(0) && roles[3].is_none() => {
+                let from = v.shape(n.arg(0));
+                if from.get(2..) == n.dims("shape").get(1..) {
+                    let moved = roles.map(|role| role.map(|axis| axis + 1));
+                    found.extend(dispatched(v, n.arg(0), [moved[0], moved[1], moved[2], Some(0)], depth));
+                }
+            }
             Op::Einsum => found.extend(contraction(v, n, roles)),
             _ => {}
         }
@@ -307,7 +321,7 @@ fn dispatched(v: View<'_>, class: Id, roles: [Option<usize>; 3], depth: usize) -
 }
 
 /// Rows that a contraction with a mask of seats moves.
-fn contraction(v: View<'_>, n: Found<'_>, roles: [Option<usize>; 3]) -> Vec<Dispatched> {
+fn contraction(v: View<'_>, n: Found<'_>, roles: Roles) -> Vec<Dispatched> {
     let Some(spec) = n.spec() else { return Vec::new() };
     let swapped = spec.swapped();
     let mut found = Vec::new();
@@ -319,17 +333,15 @@ fn contraction(v: View<'_>, n: Found<'_>, roles: [Option<usize>; 3]) -> Vec<Disp
             let same = at(roles[0]) == of(Some(seating.expert))
                 && at(roles[1]) == of(Some(seating.seat))
                 && at(roles[2]) == of(seating.group)
+                && at(roles[3]) == of(seating.batch)
                 && of(Some(seating.token)) == Some(token);
             if !same {
                 continue;
             }
             found.extend((|| {
                 let own = |l: u8| spec.rhs.iter().position(|r| *r == l);
-                let mut first: Vec<usize> = Vec::new();
-                if let Some(group) = at(roles[2]) {
-                    first.push(own(group)?);
-                }
-                first.push(own(token)?);
+                let first = at(roles[2]).into_iter().chain(at(roles[3])).chain([token]);
+                let first: Vec<usize> = first.map(own).collect::<Option<_>>()?;
                 // The others in the order of the result.
                 let rest = spec.out.iter().filter_map(|l| own(*l)).filter(|a| !first.contains(a));
                 let order: Vec<usize> = first.iter().copied().chain(rest).collect();

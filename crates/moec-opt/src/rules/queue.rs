@@ -405,13 +405,28 @@ fn plan(v: View<'_>, rounds: &[Round]) -> Option<Seating> {
     let hot = choosing(v, first.mask.choice.hot)?;
     let experts = hot.dim("size")?;
     let shape = v.shape(hot.arg(0)).to_vec();
-    let of_slots: Vec<Dim> = shape.iter().cloned().chain([Dim::constant(rounds.len() as u64)]).collect();
+    // Experts along two axes are numbered along both; their tokens follow one another in a group.
+    let own: Vec<usize> = match shape.len() {
+        1 | 2 => (0..shape.len()).collect(),
+        3 => vec![1, 0, 2],
+        _ => return None,
+    };
+    let batch = (own.len() == 3).then(|| &shape[0]);
+    let group = match batch {
+        Some(batch) => v.sizing().product(&[batch.clone(), shape.last()?.clone()])?,
+        None => shape.last()?.clone(),
+    };
+    let ordered = own.iter().map(|&axis| shape[axis].clone());
     let order = Order {
-        group: shape.last()?.clone(),
+        group,
         slots_first: true,
-        axes: first.frame.tokens.clone(),
-        shape: of_slots,
+        axes: own.iter().map(|&axis| first.frame.tokens[axis]).collect(),
+        shape: ordered.chain([Dim::constant(rounds.len() as u64)]).collect(),
         slots: true,
+    };
+    let experts = &match batch {
+        Some(batch) => v.sizing().product(&[batch.clone(), experts.clone()])?,
+        None => experts.clone(),
     };
     let pairs = order.pairs(v)?;
     // Where a condition does not hold, a number beyond the experts is chosen, another in each round.
@@ -432,16 +447,24 @@ fn plan(v: View<'_>, rounds: &[Round]) -> Option<Seating> {
                 None => condition,
             });
         }
-        numbers.push(match holds {
+        let index = match batch {
+            Some(_) => numbered(v, v.term(index)?, hot_size(v, *hot)?)?,
             None => v.term(index)?,
+        };
+        numbers.push(match holds {
+            None => index,
             Some(holds) => {
                 let none = v.constant(DType::I32, &shape, (listed? + nobody) as f64)?;
                 nobody += 1;
-                v.op(Op::Select, vec![holds, v.term(index)?, none], Attrs::default())?
+                v.op(Op::Select, vec![holds, index, none], Attrs::default())?
             }
         });
     }
-    let index = v.reshape(side_by_side(v, numbers)?, &pairs)?;
+    let by_pair = |columns: Vec<Term>| {
+        let columns: Option<Vec<Term>> = columns.into_iter().map(|x| v.transpose(x, &own)).collect();
+        v.reshape(side_by_side(v, columns?)?, &pairs)
+    };
+    let index = by_pair(numbers)?;
     let all = if nobody == 0 { experts.clone() } else { Dim::constant(listed? + nobody) };
     let plan = v.op(Op::Plan, vec![index], Attrs::new([("experts", all.into())]))?;
     let plan = match nobody {
@@ -454,21 +477,37 @@ fn plan(v: View<'_>, rounds: &[Round]) -> Option<Seating> {
         true => None,
         false => {
             let all: Option<Vec<Term>> = rounds.iter().map(|round| weight(v, round, &shape)).collect();
-            Some(v.reshape(side_by_side(v, all?)?, &pairs)?)
+            Some(by_pair(all?)?)
         }
     };
-    let [.., token] = first.frame.tokens[..] else { return None };
+    let tokens = &first.frame.tokens;
     Some(Seating {
         plan,
         order,
         capacity: first.capacity.clone(),
         weights,
         nonzero: None,
+        batch: batch.map(|_| tokens[0]),
         expert: first.frame.expert,
         seat: first.seat,
-        token,
-        group: (first.frame.tokens.len() == 2).then(|| first.frame.tokens[0]),
+        token: *tokens.last()?,
+        group: tokens.len().checked_sub(2).map(|group| tokens[group]),
     })
+}
+
+/// How many experts a choice is among.
+fn hot_size(v: View<'_>, hot: Id) -> Option<u64> {
+    v.sizing().table().value(choosing(v, hot)?.dim("size")?)
+}
+
+/// An index among `experts`, numbered among those of all places along axis 0.
+fn numbered(v: View<'_>, index: Term, experts: u64) -> Option<Term> {
+    let places = moec_ir::TensorType::new(DType::I32, index.shape());
+    let places =
+        v.op(Op::Iota, Vec::new(), Attrs::new([("axis", 0usize.into()), ("type", places.into())]))?;
+    let size = v.constant(DType::I32, index.shape(), experts as f64)?;
+    let first = v.op(Op::Mul, vec![places, size], Attrs::default())?;
+    v.op(Op::Add, vec![first, index], Attrs::default())
 }
 
 /// Terms of one shape along a new last axis.

@@ -115,6 +115,9 @@ pub(super) struct Seating {
     pub(super) weights: Option<Term>,
     /// `[tokens, slots]`: only pairs where these are not 0 are in the mask; all, if there are none.
     pub(super) nonzero: Option<Term>,
+    /// The axis of the mask along which experts are others, if they lie along two axes: their numbers in
+    /// the plan count along this one first. Tokens follow one another along it in each group.
+    pub(super) batch: Option<usize>,
     /// Axes of the mask.
     pub(super) expert: usize,
     pub(super) seat: usize,
@@ -179,8 +182,7 @@ fn factors(v: View<'_>, class: Id, map: &[usize], depth: usize) -> Vec<Vec<Facto
 
 /// The masks of seats that a class is, with their weights.
 fn weighted(v: View<'_>, class: Id) -> Vec<Seating> {
-    let rank = v.rank(class);
-    if !(3..=4).contains(&rank) {
+    if !(3..=5).contains(&v.rank(class)) {
         return Vec::new();
     }
     let mut found: Vec<Seating> = Vec::new();
@@ -277,6 +279,7 @@ fn seating(v: View<'_>, factors: &[Factor], slots: Option<usize>) -> Option<Seat
                             capacity: seats.dim("size")?.clone(),
                             weights,
                             nonzero: None,
+                            batch: None,
                             expert: kept(expert),
                             seat: kept(seat),
                             token: kept(places[token_at]),
