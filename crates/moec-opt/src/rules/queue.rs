@@ -469,9 +469,7 @@ fn plan(v: View<'_>, rounds: &[Round]) -> Option<Seating> {
     let plan = v.op(Op::Plan, vec![index], Attrs::new([("experts", all.into())]))?;
     let plan = match nobody {
         0 => plan,
-        _ => {
-            v.op(Op::PlanSubset, vec![plan, v.count(experts)?], Attrs::default())?
-        }
+        _ => v.op(Op::PlanSubset, vec![plan, v.count(experts)?], Attrs::default())?,
     };
     let weights = match rounds.iter().all(|round| round.weights.is_empty()) {
         true => None,
