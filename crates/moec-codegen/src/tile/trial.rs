@@ -19,13 +19,14 @@ pub struct Operands {
 }
 
 impl Operands {
-    /// Zeros for sums of length `depth`, which is even, and as many panels.
+    /// Rows of zeros for sums of length `depth`, which is even, and as many panels of small numbers.
     pub fn new(tile: &TileSpec, depth: usize, panels: usize) -> Operands {
         Operands {
             tile: *tile,
             depth,
             row: vec![0; depth * tile.row().bytes()],
-            panels: vec![0; panels * tile.panel_bytes(depth) + PANEL_ALIGNMENT],
+            // Not zeros: memory that was never written may all be one page of them.
+            panels: vec![1; panels * tile.panel_bytes(depth) + PANEL_ALIGNMENT],
             out: vec![0.0; tile.rows() * tile.family().columns()],
         }
     }
