@@ -69,7 +69,14 @@ fn memory(plan: &Plan, sizes: &Sizes, given: &BTreeMap<String, Tensor>) -> Vec<V
     memory
 }
 
-unsafe extern "C" fn halves(_: *mut c_void, kernel: KernelFn, frame: *const Frame, items: u64, _grain: u64) {
+unsafe extern "C" fn halves(
+    _: *mut c_void,
+    kernel: KernelFn,
+    frame: *const Frame,
+    items: u64,
+    _grain: u64,
+    _step: u64,
+) {
     for (worker, begin, end) in [(1, items / 2, items), (0, 0, items / 2)] {
         if begin < end {
             // SAFETY: ranges within the items, each item once.

@@ -37,10 +37,17 @@ pub type Entry = unsafe extern "C" fn(frame: *const Frame) -> u64;
 /// The kernel of one step: does the items `begin..end` on worker number `worker`.
 pub type KernelFn = unsafe extern "C" fn(frame: *const Frame, worker: u64, begin: u64, end: u64);
 
-/// Runs `kernel` over `0..items`, each item once, in ranges of at least `grain` items (the last may
-/// be shorter); worker numbers are below [`Frame::workers`] and never used twice at a time.
-pub type Parallel =
-    unsafe extern "C" fn(host: *mut c_void, kernel: KernelFn, frame: *const Frame, items: u64, grain: u64);
+/// Runs `kernel`, that of step number `step` of its phase, over `0..items`, each item once, in ranges of at
+/// least `grain` items (the last may be shorter); worker numbers are below [`Frame::workers`] and never used
+/// twice at a time. A worker's ranges follow one another where possible: kernels fetch ahead.
+pub type Parallel = unsafe extern "C" fn(
+    host: *mut c_void,
+    kernel: KernelFn,
+    frame: *const Frame,
+    items: u64,
+    grain: u64,
+    step: u64,
+);
 
 /// What generated code is given. Fields are read at fixed offsets, see [`offset`].
 #[repr(C)]

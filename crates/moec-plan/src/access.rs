@@ -1,6 +1,6 @@
 //! Which buffers a kernel touches, and its scalar programs.
 
-use crate::{BufferId, Groups, Kernel, Phase, Plan, Scalar, Scalars, Store};
+use crate::{BufferId, Groups, Kernel, Phase, Plan, RoutingBuffers, Scalar, Scalars, Store};
 
 impl Kernel {
     /// The word for this kind of kernel in names and dumps.
@@ -45,7 +45,9 @@ impl Kernel {
     /// The buffers it writes.
     pub fn writes(&self) -> Vec<BufferId> {
         match self {
-            Kernel::Group(k) => vec![k.out.offsets, k.out.expert, k.out.token, k.out.pair, k.out.rows],
+            Kernel::Group(k) => {
+                vec![k.out.offsets, k.out.touched, k.out.expert, k.out.token, k.out.pair, k.out.rows]
+            }
             Kernel::Pack(k) => vec![k.out.buffer],
             _ => self.stores().iter().map(|store| store.buffer).collect(),
         }
@@ -74,7 +76,8 @@ impl Kernel {
                     buffers.extend(cold.packs.iter().map(|pack| pack.source.buffer));
                 }
                 if let Groups::Routed(routing) = &k.groups {
-                    buffers.extend([routing.offsets, routing.expert, routing.token, routing.pair]);
+                    let RoutingBuffers { offsets, touched, expert, token, pair, .. } = *routing;
+                    buffers.extend([offsets, touched, expert, token, pair]);
                 }
             }
             _ => {}

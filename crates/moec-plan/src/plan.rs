@@ -64,6 +64,9 @@ pub struct RoutingBuffers {
     /// `[experts + 1]`: the first plan row of each expert; the last entry is R, or, if pairs may be
     /// dropped, how many are not: their rows come first.
     pub offsets: BufferId,
+    /// `[experts + 1]`: the experts that have rows, ascending; the last entry is how many they are, those
+    /// between are unspecified.
+    pub touched: BufferId,
     /// `[R]`: the expert of each plan row; 0 for dropped pairs.
     pub expert: BufferId,
     /// `[R]`: the token of each plan row.

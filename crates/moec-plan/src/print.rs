@@ -153,7 +153,8 @@ impl<'a> Printer<'a> {
 
     fn group(&mut self, k: &Group) -> fmt::Result {
         let out = &k.out;
-        let parts = [out.offsets, out.expert, out.token, out.pair, out.rows].map(|b| self.name(b)).join(", ");
+        let parts = [out.offsets, out.touched, out.expert, out.token, out.pair, out.rows];
+        let parts = parts.map(|b| self.name(b)).join(", ");
         let index = load(self, &k.index, &axes(2, None), &[]);
         let dropped = if out.drops { " and dropped pairs" } else { "" };
         let pairs = shape(&[k.tokens.clone(), k.slots.clone()]);

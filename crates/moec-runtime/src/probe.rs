@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::Buffer;
-use crate::threads::Pool;
+use crate::threads::Threads;
 
 /// What is multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Products {
 }
 
 /// Reads every byte of the buffer once, by all threads of the pool, and gives what they make together.
-pub fn read(buffer: &Buffer, pool: &Pool) -> u64 {
+pub fn read(buffer: &Buffer, pool: &dyn Threads) -> u64 {
     /// Floats that a thread reads at a time.
     const CHUNK: usize = 1 << 20;
     let words = buffer.as_slice::<f32>();
@@ -44,7 +44,7 @@ pub fn read(buffer: &Buffer, pool: &Pool) -> u64 {
 
 /// Does `rounds` rounds of products on each thread of the pool by the widest instruction there is, and
 /// gives the number of floating-point operations done. None where there is no such instruction.
-pub fn multiply(products: Products, rounds: u64, pool: &Pool) -> Option<u64> {
+pub fn multiply(products: Products, rounds: u64, pool: &dyn Threads) -> Option<u64> {
     let round = widest(products)?;
     let done = AtomicU64::new(0);
     pool.run(pool.threads() as u64, 1, &|_, range: Range<u64>| {
@@ -152,6 +152,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Pool;
 
     #[test]
     fn what_is_done_is_counted() {

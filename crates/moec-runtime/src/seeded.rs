@@ -9,7 +9,7 @@ use moec_ir::DType;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use crate::threads::Pool;
+use crate::threads::Threads;
 
 /// Elements drawn from one generator.
 const CHUNK: usize = 1 << 14;
@@ -20,7 +20,7 @@ const CHUNK: usize = 1 << 14;
 /// deviations) and use the whole mantissa; `i32` is uniform in `0..spread`, at least `0..1`; `u8`
 /// is uniform in 112..144, which is moderate as an exponent; `bool` is a fair coin. For a matrix that is multiplied by rows of `n` elements, `1 / sqrt(n)` keeps
 /// activations near 1.
-pub fn fill(pool: &Pool, seed: u64, name: &str, dtype: DType, spread: f32, bytes: &mut [u8]) {
+pub fn fill(pool: &dyn Threads, seed: u64, name: &str, dtype: DType, spread: f32, bytes: &mut [u8]) {
     pool.run_chunks(bytes, CHUNK * dtype.bytes(), &|index, chunk| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(key(seed, name, index));
         let scale = spread / TRIANGLE_DEVIATION;
@@ -65,6 +65,7 @@ fn key(seed: u64, name: &str, chunk: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Pool;
 
     fn floats(threads: usize, seed: u64, name: &str, count: usize) -> Vec<f32> {
         let mut bytes = vec![0; count * 4];

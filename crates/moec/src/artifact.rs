@@ -10,7 +10,7 @@ use moec_plan::Plan;
 use moec_plan::abi::Program;
 use moec_runtime::packed::{PackedError, PackedFile};
 use moec_runtime::session::{LoadError, Loaded, WeightSource};
-use moec_runtime::threads::Pool;
+use moec_runtime::threads::Threads;
 
 use crate::profile::{self, Tallies};
 use crate::validate::Validation;
@@ -87,7 +87,7 @@ impl Artifact {
     }
 
     /// Takes the weights from `source` and packs them, on the threads of `pool`.
-    pub fn load(&self, source: &mut dyn WeightSource, pool: &Pool) -> Result<Arc<Loaded>, LoadError> {
+    pub fn load(&self, source: &mut dyn WeightSource, pool: &dyn Threads) -> Result<Arc<Loaded>, LoadError> {
         let program: Arc<dyn Program> = self.program.clone();
         Loaded::new(program, source, pool).map(Arc::new)
     }
@@ -97,7 +97,7 @@ impl Artifact {
     pub fn pack(
         &self,
         source: &mut dyn WeightSource,
-        pool: &Pool,
+        pool: &dyn Threads,
         path: &Path,
     ) -> Result<Arc<Loaded>, PackedError> {
         Loaded::pack(self.program.clone(), source, pool, path).map(Arc::new)
@@ -111,7 +111,7 @@ impl Artifact {
         &self,
         file: &PackedFile,
         source: Option<&mut dyn WeightSource>,
-        pool: Option<&Pool>,
+        pool: Option<&dyn Threads>,
     ) -> Result<Arc<Loaded>, PackedError> {
         let loaded = Loaded::unpack(self.program.clone(), file, source)?;
         Ok(Arc::new(match pool {
@@ -126,7 +126,7 @@ impl Artifact {
         &self,
         file: &PackedFile,
         source: Option<&mut dyn WeightSource>,
-        pool: &Pool,
+        pool: &dyn Threads,
     ) -> Result<(), PackedError> {
         Loaded::unpack(self.program.clone(), file, None)?;
         file.verify(pool)?;

@@ -40,7 +40,7 @@ pub use moec_runtime::session::{
     Array, ArrayMut, LoadError, Loaded, Origin, RunError, Scalar, Session, WeightBytes, WeightSource,
     Weights, random_input,
 };
-pub use moec_runtime::threads::{Pool, PoolError};
+pub use moec_runtime::threads::{Pool, PoolError, Threads};
 pub use moec_runtime::weights::{WeightError, WeightFiles, write_safetensors};
 pub use moec_runtime::{buffer, cpu, probe};
 pub use moec_syntax::format;

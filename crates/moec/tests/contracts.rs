@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use moec::diag::SourceFile;
 use moec::ir::Sizes;
-use moec::{Array, ArrayMut, Artifact, Emit, Loaded, Options, Pool, Session, WeightFiles, Weights};
+use moec::{Array, ArrayMut, Artifact, Emit, Loaded, Options, Pool, Session, Threads, WeightFiles, Weights};
 
 fn source(name: &str, text: &str) -> SourceFile {
     SourceFile::new(name, text)
@@ -84,4 +84,46 @@ fn bits_depend_on_neither_batch_nor_threads() {
         let part = 17 * HIDDEN as usize..(17 + 39) * HIDDEN as usize;
         assert_eq!(whole[part.clone()], run(pool, &x[part]), "39 tokens");
     }
+}
+
+/// A pool of the host, which starts its threads anew for each step.
+struct Scoped;
+
+impl Threads for Scoped {
+    fn threads(&self) -> usize {
+        3
+    }
+
+    fn join(&self, most: usize, task: &(dyn Fn() + Sync)) {
+        std::thread::scope(|scope| {
+            for _ in 1..most {
+                scope.spawn(task);
+            }
+            task();
+        });
+    }
+}
+
+#[test]
+fn a_pool_of_the_host_gives_the_same_bits() {
+    let artifact = compile(&example!("granite.moe"), true);
+    let own = Pool::new(1).unwrap();
+    let shape = [40, 1024];
+    let x: Vec<f32> = (0..40 * 1024).map(|i| (i as f32 * 0.61).sin()).collect();
+    let run = |loaded: Arc<Loaded>, pool: Box<dyn Threads>| {
+        let steps = artifact.plan().run.len();
+        let mut session = Session::new(loaded, Arc::<dyn Threads>::from(pool));
+        let mut y = vec![0f32; x.len()];
+        let mut done = Vec::new();
+        let (given, mut wanted) = ([Array::new(&shape, &x)], [ArrayMut::new(&shape, &mut y)]);
+        session.run_watched(&given, &mut wanted, &mut |step| done.push(step)).unwrap();
+        assert_eq!(done, (0..steps).collect::<Vec<_>>());
+        y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let files = WeightFiles::default();
+    let sizes = artifact.checked().ir.dims.sized().clone();
+    let theirs =
+        artifact.load(&mut Weights::new(&files, 7, sizes, &Scoped, &mut |_, _| ()), &Scoped).unwrap();
+    let ours = load(&artifact, &own);
+    assert_eq!(run(theirs, Box::new(Scoped)), run(ours, Box::new(own)));
 }

@@ -4,9 +4,8 @@
 //! ```text
 //! for each step
 //!   items, cost of one                      from the sizes
-//!   if items > 0
-//!     items <= grain: kernel(frame, 0, 0, items)          when loading: items <= 1
-//!     else:           frame.parallel(host, kernel, frame, items, grain)
+//!   if items > 0: frame.parallel(host, kernel, frame, items, grain, step)
+//!                 or, loading one item: kernel(frame, 0, 0, 1)
 //!   if it can fault and the fault word is set: return step + 1
 //! return 0
 //! ```
@@ -142,23 +141,24 @@ fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], ra
             let cost = cx.b.ins().umax(work.cost, one);
             let grain = cx.b.ins().udiv(budget, cost);
             let grain = cx.b.ins().umax(grain, one);
+            let number = cx.int(number as i64);
+            let call = |cx: &mut Cx<'_, '_>| {
+                let data = cx.frame_field(abi::offset::HOST);
+                let callee = cx.frame_field(abi::offset::PARALLEL);
+                let address = cx.b.ins().func_addr(I64, kernel);
+                let args = [data, address, frame, work.items, grain, number];
+                cx.b.ins().call_indirect(host.parallel, callee, &args);
+            };
+            if host.phase == Phase::Run {
+                call(cx);
+                return;
+            }
             // The host of loading may want part of the items only.
-            let most = if host.phase == Phase::Load { one } else { grain };
-            let many = cx.below(most, work.items);
-            cx.either(
-                many,
-                |cx| {
-                    let data = cx.frame_field(abi::offset::HOST);
-                    let callee = cx.frame_field(abi::offset::PARALLEL);
-                    let address = cx.b.ins().func_addr(I64, kernel);
-                    let args = [data, address, frame, work.items, grain];
-                    cx.b.ins().call_indirect(host.parallel, callee, &args);
-                },
-                |cx| {
-                    let zero = cx.int(0);
-                    cx.b.ins().call(kernel, &[frame, zero, zero, work.items]);
-                },
-            );
+            let many = cx.below(one, work.items);
+            cx.either(many, call, |cx| {
+                let zero = cx.int(0);
+                cx.b.ins().call(kernel, &[frame, zero, zero, work.items]);
+            });
         });
         if can_fault(&step.kernel) {
             let word = cx.frame_field(abi::offset::FAULT);

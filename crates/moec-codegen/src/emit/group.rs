@@ -4,6 +4,7 @@
 //! scratch[e]  = 0                                       8 bytes for each expert, 8 for dropped pairs
 //! for token, for slot       scratch[index] += 1
 //! for e                     offsets[e], scratch[e] = number of pairs before expert e
+//!                           touched[..] gets e if it has pairs
 //! for token, for slot       row = scratch[index]++
 //!                           expert[row], token[row], pair[row] = index, token, pair number
 //!                           rows[token] gets row, ascending, by insertion
@@ -12,6 +13,7 @@
 //! Dropped pairs are those of one more expert, but `expert[row]` is 0 for them. An index out of range
 //! is a fault and counts as expert 0, so that every place stays in bounds.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use moec_ir::{DType, Dim};
@@ -35,8 +37,10 @@ pub(super) fn emit(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
             let total = cx.product([&group.tokens, &group.slots]);
             cx.when(total, Cx::fault);
             let zero = cx.int(0);
-            let offsets = cx.base(group.out.offsets);
-            cx.store_index(zero, offsets, zero);
+            for buffer in [group.out.offsets, group.out.touched] {
+                let buffer = cx.base(buffer);
+                cx.store_index(zero, buffer, zero);
+            }
         },
     );
 }
@@ -58,15 +62,20 @@ fn sort(cx: &mut Cx<'_, '_>, group: &Group, worker: Value) {
         let after = cx.plus(before, 1);
         cx.store(after, place, 0);
     });
-    let offsets = cx.base(group.out.offsets);
-    let total = cx.range(zero, experts, 1, &[zero], |cx, e, sum| {
-        cx.store_index(sum[0], offsets, e);
+    let [offsets, touched] = [group.out.offsets, group.out.touched].map(|buffer| cx.base(buffer));
+    let total = cx.range(zero, experts, 1, &[zero, zero], |cx, e, sums| {
+        cx.store_index(sums[0], offsets, e);
         let place = cx.element(count, e, 8);
         let pairs = cx.load(I64, place, 0);
-        cx.store(sum[0], place, 0);
-        vec![cx.add(sum[0], pairs)]
+        cx.store(sums[0], place, 0);
+        // Written over by the next expert if this one has none.
+        cx.store_index(e, touched, sums[1]);
+        let some = cx.b.ins().icmp_imm_u(IntCC::NotEqual, pairs, 0);
+        let some = cx.b.ins().uextend(I64, some);
+        vec![cx.add(sums[0], pairs), cx.add(sums[1], some)]
     });
     cx.store_index(total[0], offsets, experts);
+    cx.store_index(total[1], touched, experts);
     if group.out.drops {
         let place = cx.element(count, experts, 8);
         cx.store(total[0], place, 0);

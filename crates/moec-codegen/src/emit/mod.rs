@@ -157,7 +157,7 @@ fn define_entry<M: Module>(
 ) -> Result<(), CodegenError> {
     let name = entry_name(plan, phase);
     let signature = module.signature(&[I64], &[I64]);
-    let parallel = module.signature(&[I64; 5], &[]);
+    let parallel = module.signature(&[I64; 6], &[]);
     let id = module.declare(&name, &signature, true)?;
     let fma = module.target().fma();
     module.define(id, |b, m| {

@@ -1,21 +1,29 @@
 //! Matrix products: plain, batched, grouped by expert.
 //!
 //! ```text
-//! for item in begin..end              group, block of panels, block of rows (if not routed)
+//! for item in begin..end              group with rows, block of panels, block of rows (if not routed)
 //!   if the expert is cold             pack the block into the worker's scratch
-//!   for m rows at a time              addresses of the rows, direct or by token
+//!   for a chunk of its rows           addresses of the rows, direct or by token
 //!     for panel in block
-//!       for each weight               tile(rows, panel) -> sums, m x columns on the stack
-//!       for row in the m
+//!       for each weight
+//!         for m rows at a time        tile(rows, panel) -> sums, chunk x columns on the stack
+//!                                     and a part of the panel that comes next into the cache
+//!       for row in the chunk
 //!         for column by four lanes    out[row, column] = epilogue(sums, ..)
 //! ```
 //!
-//! Rows are cut into as few tiles as possible, all of one height `m` but the last: with tiles of at
-//! most 8 rows, 9 rows are 5 and 4.
-//! A block of panels is about [`BLOCK_BYTES`], so that it stays in the second-level cache while all
-//! rows pass; with one row panels stream from memory in order. Each element of a tile is summed in
-//! one order (see [`tile`](crate::tile)), so neither the block nor the number of rows is seen in
+//! Where the epilogue is the sum itself and panels are full, tiles write into `out`.
+//!
+//! Rows of a chunk are cut into as few tiles as possible, all of one height `m` but the last: with tiles of
+//! at most 8 rows, 9 rows are 5 and 4. All of them pass by one panel before the next, so that only this one
+//! and the next have to stay in the second-level cache. A block of panels is about [`BLOCK_BYTES`]: with few
+//! rows panels stream from memory in order. Each element of a tile is summed in
+//! one order (see [`tile`](crate::tile)), so neither blocks nor the number of rows are seen in
 //! the result.
+//!
+//! **Ahead.** From [`AHEAD_ROWS`] rows on, a panel takes about as long to multiply as to read. The tiles of
+//! one panel then fetch the next one, each its share, so that memory works all the time and no product
+//! waits. With fewer rows the processor's own fetching keeps memory busy, and more only gets in its way.
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -24,7 +32,9 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value};
 use moec_ir::{DType, Dim};
-use moec_plan::{BLOCK_BYTES, Cold, Groups, Lhs, PackedWeight, Product, RoutingBuffers, RowIndex, abi};
+use moec_plan::{
+    BLOCK_BYTES, Cold, Groups, Lhs, PackedWeight, Product, RoutingBuffers, RowIndex, Scalar, abi,
+};
 
 use super::context::Cx;
 use super::driver::Work;
@@ -38,6 +48,12 @@ use crate::tile::TileArgs;
 const LEAST_BLOCKS: u64 = 8;
 /// Rows of an item that is not routed.
 const BLOCK_ROWS: u64 = 48;
+/// Rows whose sums are kept at a time; a multiple of every tile's height.
+const CHUNK_ROWS: u64 = 48;
+/// The least rows of a chunk with which the next panel is fetched; fewer where a panel is widened, since it
+/// is half as large and takes longer to multiply.
+const AHEAD_ROWS: i64 = 5;
+const AHEAD_ROWS_WIDENED: i64 = 3;
 
 /// The axes of the epilogue.
 const ROW: usize = 0;
@@ -52,6 +68,7 @@ pub(super) type Tiles = BTreeMap<(DType, DType), Vec<FuncRef>>;
 
 /// How items are cut.
 struct Cut {
+    /// Groups that have rows.
     groups: Value,
     /// Panels of a matrix.
     panels: Value,
@@ -83,7 +100,11 @@ fn cut(cx: &mut Cx<'_, '_>, product: &Product) -> Cut {
             let rows = cx.size(rows);
             (cx.size(count), cx.parts(rows, BLOCK_ROWS))
         }
-        Groups::Routed(routing) => (cx.size(&routing.experts), one),
+        Groups::Routed(routing) => {
+            let touched = cx.base(routing.touched);
+            let experts = cx.size(&routing.experts);
+            (cx.load_index(touched, experts), one)
+        }
     };
     Cut { groups, panels, block, across, down }
 }
@@ -102,7 +123,7 @@ pub(super) fn work(cx: &mut Cx<'_, '_>, product: &Product) -> Work {
             let most = cx.int(BLOCK_ROWS as i64);
             cx.smaller(rows, most)
         }
-        // On average over the experts.
+        // On average over the experts that have some.
         Groups::Routed(routing) => {
             let total = cx.size(&routing.total);
             let one = cx.int(1);
@@ -115,9 +136,6 @@ pub(super) fn work(cx: &mut Cx<'_, '_>, product: &Product) -> Work {
     let cost = cx.b.ins().imul(rows, k);
     let cost = cx.b.ins().imul(cost, cut.block);
     let mut work = Work { items, cost };
-    if let Groups::Routed(routing) = &product.groups {
-        work.only_if(cx, &routing.total);
-    }
     work.scale(cx, product.weights.len());
     work
 }
@@ -131,14 +149,29 @@ struct Shared<'p> {
     columns: i64,
     /// Columns of a matrix.
     n: Value,
+    /// Steps of a tile's sums.
+    steps: Value,
     cut: Cut,
-    /// Array of the addresses of a tile's rows.
+    /// Array of the addresses of a chunk's rows.
     rows: Value,
     /// The most rows of a tile.
     height: usize,
     /// For each weight the address of the first panel of an item, 8 bytes each.
     starts: Value,
+    /// Whether tiles write the result.
+    direct: bool,
     signature: SigRef,
+}
+
+/// Whether a tile's sums are the result as they stand: nothing is computed from them, and none are columns
+/// beyond the last.
+fn is_direct(cx: &Cx<'_, '_>, product: &Product) -> bool {
+    let sum = product.scalars.list.get(product.value.0 as usize);
+    product.weights.len() == 1
+        && matches!(sum, Some(Scalar::Accumulator(0)))
+        && cx.dtype(product.out.buffer) == DType::F32
+        && product.out.strides.get(COLUMN).is_some_and(|stride| stride.is(1))
+        && cx.known(&product.weights[0].n).is_some_and(|n| n.is_multiple_of(cx.plan.panels.columns))
 }
 
 /// One right operand.
@@ -146,9 +179,11 @@ struct Weight {
     base: Value,
     /// Bytes of a panel.
     panel: Value,
+    /// Bytes of a panel that one step of a tile reads.
+    step: i64,
     /// The tile's argument, a [`TileArgs`].
     args: Value,
-    /// Its result, rows of as many sums as a panel has columns.
+    /// The results for a chunk, rows of as many sums as a panel has columns.
     sums: Value,
     /// Array of the tiles' addresses, the one for `m` rows at `m - 1`.
     tiles: Value,
@@ -165,54 +200,111 @@ pub(super) fn emit(
     let Some(shared) = prepare(cx, product, tiles) else { return };
     let packings: Vec<Packing<'_>> =
         product.cold.iter().flat_map(|cold| &cold.packs).map(|pack| Packing::new(cx, pack)).collect();
+    let widened = product.weights.iter().any(|w| cx.dtype(w.buffer) != cx.dtype(product.lhs.buffer));
+    let ahead_rows = if widened { AHEAD_ROWS_WIDENED } else { AHEAD_ROWS };
     cx.each(begin, end, |cx, item| {
         let down = cx.b.ins().urem(item, shared.cut.down);
         let rest = cx.b.ins().udiv(item, shared.cut.down);
         let across = cx.b.ins().urem(rest, shared.cut.across);
-        let group = cx.b.ins().udiv(rest, shared.cut.across);
+        let nth = cx.b.ins().udiv(rest, shared.cut.across);
         let first_panel = cx.b.ins().imul(across, shared.cut.block);
         let last_panel = cx.add(first_panel, shared.cut.block);
         let last_panel = cx.smaller(last_panel, shared.cut.panels);
-        let (first_row, last_row) = match &product.groups {
+        let (group, first_row, last_row) = match &product.groups {
             Groups::Batch { rows, .. } => {
                 let rows = cx.size(rows);
                 let first = cx.b.ins().imul_imm_u(down, BLOCK_ROWS as i64);
                 let last = cx.plus(first, BLOCK_ROWS as i64);
-                (first, cx.smaller(last, rows))
+                (nth, first, cx.smaller(last, rows))
             }
             Groups::Routed(routing) => {
-                let offsets = cx.base(routing.offsets);
+                let [touched, offsets] = [routing.touched, routing.offsets].map(|buffer| cx.base(buffer));
+                let group = cx.load_index(touched, nth);
                 let next = cx.plus(group, 1);
-                (cx.load_index(offsets, group), cx.load_index(offsets, next))
+                (group, cx.load_index(offsets, group), cx.load_index(offsets, next))
             }
         };
         let mut program = shared.program.clone();
         program.bind(cx, GROUP, group);
-        let rows = cx.b.ins().isub(last_row, first_row);
-        let [zero, one] = [0, 1].map(|n| cx.int(n));
         match &product.cold {
             None => find_panels(cx, &shared, group, first_panel),
             Some(cold) => {
                 let block = Block { group, first_panel, last_panel };
-                cx.when(rows, |cx| find_or_pack(cx, &shared, cold, &packings, worker, &block));
+                find_or_pack(cx, &shared, cold, &packings, worker, &block);
             }
         }
-        let tiles = cx.parts(rows, shared.height as u64);
-        let some = cx.b.ins().umax(tiles, one);
-        let height = cx.parts_of(rows, some);
-        cx.each(zero, tiles, |cx, tile| {
-            let above = cx.b.ins().imul(tile, height);
+        let after = after_block(cx, &shared, nth, last_panel);
+        let rows = cx.b.ins().isub(last_row, first_row);
+        let chunks = cx.parts(rows, CHUNK_ROWS);
+        let chunk_rows = cx.parts_of(rows, chunks);
+        let tiles = cx.parts(chunk_rows, shared.height as u64);
+        let chunk_rows = cx.b.ins().imul_imm_u(tiles, shared.height as i64);
+        let [zero, most] = [0, CHUNK_ROWS as i64].map(|n| cx.int(n));
+        let chunk_rows = cx.smaller(chunk_rows, most);
+        cx.each(zero, chunks, |cx, chunk| {
+            let above = cx.b.ins().imul(chunk, chunk_rows);
             let row = cx.add(first_row, above);
             let left = cx.b.ins().isub(last_row, row);
-            let m = cx.smaller(left, height);
-            find_rows(cx, &shared, group, row, m);
+            let count = cx.smaller(left, chunk_rows);
+            find_rows(cx, &shared, group, row, count);
+            let tiles = cx.parts(count, shared.height as u64);
+            let height = cx.parts_of(count, tiles);
+            let many = cx.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, count, ahead_rows);
+            let first_chunk = cx.b.ins().icmp_imm_u(IntCC::Equal, chunk, 0);
+            let last_chunk = cx.plus(chunk, 1);
+            let last_chunk = cx.b.ins().icmp(IntCC::Equal, last_chunk, chunks);
+            let pass = Pass {
+                count,
+                tiles,
+                height,
+                within: cx.b.ins().band(many, first_chunk),
+                beyond: cx.b.ins().band(many, last_chunk),
+                after,
+                out: shared.direct.then(|| {
+                    let out = &product.out;
+                    let start = cx.start(out.buffer, &out.offset);
+                    let start = cx.stepped(start, group, &out.strides[GROUP], DType::F32);
+                    cx.stepped(start, row, &out.strides[ROW], DType::F32)
+                }),
+            };
             cx.each(first_panel, last_panel, |cx, panel| {
                 let at = cx.b.ins().isub(panel, first_panel);
-                call_tiles(cx, &shared, at, m);
-                finish_tile(cx, &shared, &program, Tile { row, m, panel });
+                let next = cx.plus(panel, 1);
+                let last = cx.b.ins().icmp(IntCC::Equal, next, last_panel);
+                call_tiles(cx, &shared, &pass, Place { panel, at, last });
+                if !shared.direct {
+                    finish_panel(cx, &shared, &program, Sums { row, count, panel });
+                }
             });
         });
     });
+}
+
+/// Where the first weight's panel lies that the item after this one begins with, as far as items are done in
+/// order; 0 if there is none, or if it is packed in between.
+fn after_block(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, nth: Value, last_panel: Value) -> Value {
+    let product = shared.product;
+    if product.cold.is_some() {
+        return cx.int(0);
+    }
+    // Within a matrix, and from one matrix of a batch to the next, panels follow one another.
+    let start = cx.load(I64, shared.starts, 0);
+    let panels = cx.smaller(shared.cut.block, last_panel);
+    let bytes = cx.b.ins().imul(panels, shared.weights[0].panel);
+    let following = cx.add(start, bytes);
+    let Groups::Routed(routing) = &product.groups else { return following };
+    let ends = cx.b.ins().icmp(IntCC::Equal, last_panel, shared.cut.panels);
+    let next = cx.plus(nth, 1);
+    let touched = cx.base(routing.touched);
+    // The entry behind the last group with rows is readable: there is one for each expert, and one more.
+    let group = cx.load_index(touched, next);
+    let there = cx.b.ins().imul(group, shared.cut.panels);
+    let there = cx.b.ins().imul(there, shared.weights[0].panel);
+    let there = cx.add(shared.weights[0].base, there);
+    let more = cx.below(next, shared.cut.groups);
+    let none = cx.int(0);
+    let there = cx.b.ins().select(more, there, none);
+    cx.b.ins().select(ends, there, following)
 }
 
 fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Option<Shared<'p>> {
@@ -228,20 +320,36 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
     };
     let height = of_weights.iter().map(|tiles| tiles.len()).min().unwrap_or(0);
     let program = Program::new(cx, &product.scalars, &[product.value], 5);
-    let (_, rows) = cx.slot(8 * height);
+    let direct = is_direct(cx, product);
+    let out_stride = direct.then_some(&product.out.strides[ROW]);
+    let (_, rows) = cx.slot(8 * CHUNK_ROWS as usize);
     let k = cx.size(&first.k);
     let weights = product
         .weights
         .iter()
         .zip(&of_weights)
-        .map(|(weight, tiles)| prepare_weight(cx, weight, &tiles[..height], rows, k))
+        .map(|(weight, tiles)| prepare_weight(cx, weight, &tiles[..height], k, out_stride))
         .collect();
     let signature = cx.b.func.dfg.ext_funcs[of_weights[0][0]].signature;
     let n = cx.size(&first.n);
     let columns = cx.plan.panels.columns as i64;
     let (_, starts) = cx.slot(8 * product.weights.len());
     let cut = cut(cx, product);
-    Some(Shared { product, program, weights, columns, n, cut, rows, height, starts, signature })
+    let steps = cx.b.ins().udiv_imm_u(k, first.interleave.max(1) as i64);
+    Some(Shared {
+        product,
+        program,
+        weights,
+        columns,
+        n,
+        steps,
+        cut,
+        rows,
+        height,
+        starts,
+        direct,
+        signature,
+    })
 }
 
 /// What an item covers of its matrices.
@@ -304,8 +412,8 @@ fn prepare_weight(
     cx: &mut Cx<'_, '_>,
     weight: &PackedWeight,
     tiles: &[FuncRef],
-    rows: Value,
     k: Value,
+    out_stride: Option<&Dim>,
 ) -> Weight {
     let (_, addresses) = cx.slot(8 * tiles.len());
     for (m, &tile) in tiles.iter().enumerate() {
@@ -313,31 +421,30 @@ fn prepare_weight(
         cx.store(address, addresses, 8 * m as i32);
     }
     let columns = cx.plan.panels.columns as i64;
-    let (_, sums) = cx.slot(4 * columns as usize * tiles.len());
+    let (_, sums) = cx.slot(4 * columns as usize * CHUNK_ROWS as usize);
     let (_, args) = cx.slot(size_of::<TileArgs>());
-    let stride = cx.int(4 * columns);
-    for (offset, value) in [
-        (offset_of!(TileArgs, rows), rows),
-        (offset_of!(TileArgs, depth), k),
-        (offset_of!(TileArgs, out), sums),
-        (offset_of!(TileArgs, out_stride), stride),
-    ] {
+    let stride = match out_stride {
+        Some(stride) => cx.bytes(stride, DType::F32),
+        None => cx.int(4 * columns),
+    };
+    for (offset, value) in [(offset_of!(TileArgs, depth), k), (offset_of!(TileArgs, out_stride), stride)] {
         cx.store(value, args, offset as i32);
     }
     let panel = cx.bytes(&weight.k, cx.dtype(weight.buffer));
     let panel = cx.b.ins().imul_imm_u(panel, columns);
-    Weight { base: cx.base(weight.buffer), panel, args, sums, tiles: addresses }
+    let step = columns * cx.dtype(weight.buffer).bytes() as i64 * weight.interleave as i64;
+    Weight { base: cx.base(weight.buffer), panel, step, args, sums, tiles: addresses }
 }
 
-/// Writes the addresses of rows `row..row + m` of the left operand.
-fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value, m: Value) {
+/// Writes the addresses of rows `row..row + count` of the left operand.
+fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value, count: Value) {
     let Lhs { buffer, offset, group_stride, row_stride, row: by } = &shared.product.lhs;
     let dtype = cx.dtype(*buffer);
     let start = cx.start(*buffer, offset);
     let start = cx.stepped(start, group, group_stride, dtype);
     let routing = routing(shared.product);
     let zero = cx.int(0);
-    cx.each(zero, m, |cx, i| {
+    cx.each(zero, count, |cx, i| {
         let at = cx.add(row, i);
         let at = match (by, routing) {
             (RowIndex::Token, Some(routing)) => {
@@ -352,37 +459,108 @@ fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value,
     });
 }
 
-/// The sums of `m` rows with the item's panel number `panel` of every weight.
-fn call_tiles(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, panel: Value, m: Value) {
+/// A chunk of rows that passes by a block of panels.
+struct Pass {
+    count: Value,
+    /// How many tiles the rows make, and the height of all but the last.
+    tiles: Value,
+    height: Value,
+    /// Whether panels of this block are fetched ahead, and whether that which comes after it is.
+    within: Value,
+    beyond: Value,
+    /// The latter's address; 0 if there is none.
+    after: Value,
+    /// Where the result of the first row begins, if tiles write it.
+    out: Option<Value>,
+}
+
+/// A panel of an item.
+struct Place {
+    /// Its number in its matrix, and in the item.
+    panel: Value,
+    at: Value,
+    /// Whether it is the item's last.
+    last: Value,
+}
+
+/// The sums of a chunk with a panel of every weight.
+fn call_tiles(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, pass: &Pass, place: Place) {
+    let Place { panel: in_matrix, at: panel, last } = place;
     for (number, weight) in shared.weights.iter().enumerate() {
-        let far = cx.b.ins().imul(panel, weight.panel);
-        let start = cx.load(I64, shared.starts, 8 * number as i32);
-        let address = cx.add(start, far);
+        let start = |cx: &mut Cx<'_, '_>, number: usize, panel: Value| {
+            let far = cx.b.ins().imul(panel, shared.weights[number].panel);
+            let start = cx.load(I64, shared.starts, 8 * number as i32);
+            cx.add(start, far)
+        };
+        let address = start(cx, number, panel);
         cx.store(address, weight.args, offset_of!(TileArgs, panel) as i32);
-        let entry = cx.element(weight.tiles, m, 8);
-        let tile = cx.load(I64, entry, -8);
-        cx.b.ins().call_indirect(shared.signature, tile, &[weight.args]);
+        let following = shared.weights.get(number + 1);
+        let (next, wanted) = match following {
+            Some(_) => (start(cx, number + 1, panel), pass.within),
+            None => {
+                let next = cx.plus(panel, 1);
+                let next = start(cx, 0, next);
+                let some = cx.b.ins().icmp_imm_u(IntCC::NotEqual, pass.after, 0);
+                let beyond = cx.b.ins().band(pass.beyond, some);
+                let next = cx.b.ins().select(last, pass.after, next);
+                (next, cx.b.ins().select(last, beyond, pass.within))
+            }
+        };
+        // Each tile fetches its share, so many bytes a step.
+        let following = following.unwrap_or(&shared.weights[0]);
+        let zero = cx.int(0);
+        let whole = cx.int(following.step);
+        let share = cx.parts_of(whole, pass.tiles);
+        let share = cx.b.ins().select(wanted, share, zero);
+        let next = cx.b.ins().select(wanted, next, address);
+        cx.store(share, weight.args, offset_of!(TileArgs, ahead_step) as i32);
+        let part = cx.b.ins().imul(share, shared.steps);
+        cx.each(zero, pass.tiles, |cx, tile| {
+            let row = cx.b.ins().imul(tile, pass.height);
+            let left = cx.b.ins().isub(pass.count, row);
+            let m = cx.smaller(left, pass.height);
+            let rows = cx.element(shared.rows, row, 8);
+            let sums = match pass.out {
+                Some(out) => {
+                    let row = cx.stepped(out, row, &shared.product.out.strides[ROW], DType::F32);
+                    cx.element(row, in_matrix, 4 * shared.columns)
+                }
+                None => cx.element(weight.sums, row, 4 * shared.columns),
+            };
+            let ahead = cx.b.ins().imul(tile, part);
+            let ahead = cx.add(next, ahead);
+            for (offset, value) in [
+                (offset_of!(TileArgs, rows), rows),
+                (offset_of!(TileArgs, out), sums),
+                (offset_of!(TileArgs, ahead), ahead),
+            ] {
+                cx.store(value, weight.args, offset as i32);
+            }
+            let entry = cx.element(weight.tiles, m, 8);
+            let tile = cx.load(I64, entry, -8);
+            cx.b.ins().call_indirect(shared.signature, tile, &[weight.args]);
+        });
     }
 }
 
-/// What a tile covers.
-struct Tile {
+/// The sums of a chunk with one panel of each weight.
+struct Sums {
     row: Value,
-    m: Value,
+    count: Value,
     /// The panel's number in its matrix.
     panel: Value,
 }
 
-/// The epilogue of a tile and its stores.
-fn finish_tile(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, tile: Tile) {
+/// Their epilogue and its stores.
+fn finish_panel(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, of: Sums) {
     let product = shared.product;
-    let first = cx.b.ins().imul_imm_u(tile.panel, shared.columns);
+    let first = cx.b.ins().imul_imm_u(of.panel, shared.columns);
     let left = cx.b.ins().isub(shared.n, first);
     let full = cx.int(shared.columns);
     let valid = cx.smaller(left, full);
     let zero = cx.int(0);
-    cx.each(zero, tile.m, |cx, i| {
-        let row = cx.add(tile.row, i);
+    cx.each(zero, of.count, |cx, i| {
+        let row = cx.add(of.row, i);
         let mut of_row = program.clone();
         of_row.bind(cx, ROW, row);
         if let Some(routing) = routing(product) {

@@ -54,6 +54,12 @@ pub struct TileArgs {
     pub out: *mut f32,
     /// Bytes from one output row to the next.
     pub out_stride: u64,
+    /// What will be needed next: tiles that can fetch it into the second-level cache on the way do so.
+    /// Nothing is read, so it may lie anywhere.
+    pub ahead: *const u8,
+    /// Bytes by which `ahead` moves with each step of the sums: one `k`, or one pair. If 0, one place is
+    /// fetched again and again, which costs next to nothing when it is at hand.
+    pub ahead_step: u64,
 }
 
 /// The tiles of one instruction set, in ascending order of what they need.

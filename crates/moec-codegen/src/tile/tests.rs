@@ -125,6 +125,8 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
         depth: depth as u64,
         out: out.as_mut_ptr(),
         out_stride: (stride * 4) as u64,
+        ahead: std::ptr::without_provenance(64),
+        ahead_step: 32,
     };
     function(code, tile)(&args);
     for (at, &got) in out.as_slice().iter().enumerate() {
@@ -174,6 +176,8 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge) -> Vec<
         depth: depth as u64,
         out: out.as_mut_ptr(),
         out_stride: (columns * 4) as u64,
+        ahead: std::ptr::without_provenance(64),
+        ahead_step: 32,
     };
     function(code, tile)(&args);
     for (at, &got) in out.as_slice().iter().enumerate() {
@@ -268,6 +272,8 @@ fn registers_of_the_caller_are_kept() {
             depth: 10,
             out: out.as_mut_ptr(),
             out_stride: (columns * 4) as u64,
+            ahead: std::ptr::without_provenance(64),
+            ahead_step: 32,
         };
         assert_eq!(check(&args, code.address(&tile.name()).unwrap()), 1, "{}", tile.name());
     }

@@ -69,6 +69,8 @@ impl Trial {
                 depth: *depth as u64,
                 out: out.as_mut_ptr(),
                 out_stride: (tile.family().columns() * 4) as u64,
+                ahead: panel.as_ptr(),
+                ahead_step: 0,
             });
             swept += 1;
         }

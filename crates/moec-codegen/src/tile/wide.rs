@@ -6,18 +6,26 @@
 //!              b[k][0..16]   b[k][16..32]       2 registers, loaded (and widened) once per k
 //! a[0][k]       sum[0][0]     sum[0][1]
 //! a[1][k]       sum[1][0]     sum[1][1]         16 registers for the sums;
-//!   ..             ..            ..             a[r][k] is broadcast from memory by the instruction
-//! a[7][k]       sum[7][0]     sum[7][1]         that uses it: 18 of 32
+//!   ..             ..            ..             one for a[r][k] in all lanes: 19 of 32
+//! a[7][k]       sum[7][0]     sum[7][1]
 //! ```
+//!
+//! One load puts `a[r][k]` into a register for both products. Left to the products, whose operand may be
+//! a number in memory for all lanes, it is loaded twice, and Zen 4 then has more loads (one of a vector
+//! a cycle) than products to do: 106 GFLOP/s instead of 115 of 116.
 //!
 //! The registers would hold 14 rows, the first-level cache does not: rows whose distance is a
 //! multiple of 4 KiB, as that of most hidden states, lie in the same of its sets, which keep 8 lines
-//! (12 on newer machines). 12 rows were 2 per cent faster than 8 with rows in the cache, and 20 per
-//! cent slower in a layer with rows of 8 KiB.
+//! (12 on newer machines). With such rows 12 of them reached 104 GFLOP/s where 8 reached 117.
 //!
-//! AVX2 has 16 registers of 8 columns and no broadcast within an instruction: 6 rows of 16 columns,
-//! 2 registers for `b`, one for `a[r][k]`, 15 of 16. A panel is always one sweep, so that it streams
-//! from memory once, in order, for any number of rows.
+//! AVX2 has 16 registers of 8 columns: 6 rows of 16 columns, 2 registers for `b`, one for `a[r][k]`, 15
+//! of 16. A panel is always one sweep, so that it streams from memory once, in order, for any number of
+//! rows.
+//!
+//! **Ahead.** With [`AHEAD_ROWS`] rows or more, each step fetches what the caller will need next into the
+//! second-level cache. The processor follows a panel by itself as long as there are few other streams;
+//! with 8 rows it does not, and reading a panel the first time took its own time and that of the
+//! products, one after the other.
 //!
 //! **Pairs.** Where rows are bf16, one round takes two `k`: `a[r][k], a[r][k + 1]` are broadcast
 //! together, a register of the panel holds the pairs of 16 columns, and one instruction adds both
@@ -33,7 +41,7 @@
 
 use std::mem::offset_of;
 
-use iced_x86::code_asm::{AsmRegister64, CodeAssembler, CodeLabel, registers::*};
+use iced_x86::code_asm::{AsmRegister64, CodeAssembler, CodeLabel, byte_ptr, registers::*};
 use iced_x86::{Code, IcedError, Instruction, MemoryOperand, Register};
 use moec_ir::DType;
 
@@ -53,6 +61,15 @@ const ARGS: AsmRegister64 = rdi;
 /// Bytes from the rows' ends, negative.
 const AT: AsmRegister64 = rax;
 const PANEL: AsmRegister64 = rdx;
+/// What is fetched next, in place of the argument, which waits on the stack; and its step.
+const AHEAD: AsmRegister64 = rdi;
+const AHEAD_STEP: AsmRegister64 = r12;
+
+/// The lowest tile that fetches ahead.
+pub(super) const AHEAD_ROWS: usize = 3;
+
+/// Bytes of a line of the caches.
+const LINE: i32 = 64;
 
 /// The instructions of one width.
 struct Vectors {
@@ -73,8 +90,6 @@ struct Vectors {
     fma: Code,
     /// Two products of bf16, added to a sum.
     pairs: Option<Code>,
-    /// Whether `fma` can broadcast its last operand from memory.
-    embedded: bool,
 }
 
 const AVX2: Vectors = Vectors {
@@ -90,7 +105,6 @@ const AVX2: Vectors = Vectors {
     broadcast: Code::VEX_Vbroadcastss_ymm_m32,
     fma: Code::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
     pairs: None,
-    embedded: false,
 };
 
 const AVX512: Vectors = Vectors {
@@ -106,7 +120,6 @@ const AVX512: Vectors = Vectors {
     broadcast: Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32,
     fma: Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
     pairs: Some(Code::EVEX_Vdpbf16ps_zmm_k1z_zmm_zmmm512b32),
-    embedded: true,
 };
 
 /// The machine code of a tile.
@@ -153,8 +166,11 @@ struct TileAssembler<'t> {
 impl TileAssembler<'_> {
     fn body(&mut self) -> Result<(), IcedError> {
         let rows = &ROWS[..self.tile.rows];
-        let saved = rows.get(FREE_ROWS..).unwrap_or_default();
-        for &register in saved {
+        let mut saved = rows.get(FREE_ROWS..).unwrap_or_default().to_vec();
+        if self.fetches_ahead() {
+            saved.extend([AHEAD_STEP, ARGS]);
+        }
+        for &register in &saved {
             self.asm.push(register)?;
         }
         self.asm.mov(AT, ARGS + offset_of!(TileArgs, rows))?;
@@ -168,12 +184,20 @@ impl TileAssembler<'_> {
         }
         self.asm.neg(AT)?;
         self.asm.mov(PANEL, ARGS + offset_of!(TileArgs, panel))?;
+        if self.fetches_ahead() {
+            self.asm.mov(AHEAD_STEP, ARGS + offset_of!(TileArgs, ahead_step))?;
+            self.asm.mov(AHEAD, ARGS + offset_of!(TileArgs, ahead))?;
+        }
         for sum in 0..self.sums() {
             let sum = self.vector(sum);
             self.asm.add_instruction(Instruction::with3(self.vectors.xor, sum, sum, sum)?)?;
         }
         self.rounds(self.unroll())?;
         self.rounds(1)?;
+        if self.fetches_ahead() {
+            saved.pop();
+            self.asm.pop(ARGS)?;
+        }
         self.store_sums()?;
         self.asm.vzeroupper()?;
         for &register in saved.iter().rev() {
@@ -205,26 +229,20 @@ impl TileAssembler<'_> {
         for v in 0..across {
             self.load_columns(self.vector(sums + v), v, step)?;
         }
-        for (r, row) in ROWS[..self.tile.rows].iter().enumerate() {
-            let mut a = MemoryOperand::with_base_index_scale_displ_size(
-                (*row).into(),
-                AT.into(),
-                1,
-                i64::from(FLOAT * step),
-                1,
-            );
-            a.is_broadcast = self.vectors.embedded;
-            let kept = self.vector(sums + across);
-            if !self.vectors.embedded {
-                self.asm.add_instruction(Instruction::with2(self.vectors.broadcast, kept, a)?)?;
+        if self.fetches_ahead() {
+            for line in 0..(self.panel_row() / LINE).max(1) {
+                self.asm.prefetcht1(byte_ptr(AHEAD + LINE * line))?;
             }
+            self.asm.add(AHEAD, AHEAD_STEP)?;
+        }
+        let kept = self.vector(sums + across);
+        for (r, row) in ROWS[..self.tile.rows].iter().enumerate() {
+            let a = i64::from(FLOAT * step);
+            let a = MemoryOperand::with_base_index_scale_displ_size((*row).into(), AT.into(), 1, a, 1);
+            self.asm.add_instruction(Instruction::with2(self.vectors.broadcast, kept, a)?)?;
             for v in 0..across {
                 let (sum, b) = (self.vector(r * across + v), self.vector(sums + v));
-                self.asm.add_instruction(if self.vectors.embedded {
-                    Instruction::with3(self.product, sum, b, a)?
-                } else {
-                    Instruction::with3(self.product, sum, b, kept)?
-                })?;
+                self.asm.add_instruction(Instruction::with3(self.product, sum, b, kept)?)?;
             }
         }
         Ok(())
@@ -264,6 +282,11 @@ impl TileAssembler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it looks at [`TileArgs::ahead`].
+    fn fetches_ahead(&self) -> bool {
+        self.tile.rows >= AHEAD_ROWS
     }
 
     /// Vectors across the panel.

@@ -213,7 +213,7 @@ impl Planner<'_> {
         let (tokens, slots) = (index.shape[0].clone(), index.shape[1].clone());
         let total = tokens.times(&slots)?;
         let rows = || DimExpr::Dim(total.clone());
-        let bounds = match after_last(experts) {
+        let bounds = || match after_last(experts) {
             Some(bounds) => DimExpr::Dim(bounds),
             None => DimExpr::Add(
                 Box::new(DimExpr::Dim(experts.clone())),
@@ -221,7 +221,8 @@ impl Planner<'_> {
             ),
         };
         let out = RoutingBuffers {
-            offsets: self.routing_buffer(id, "offsets", bounds),
+            offsets: self.routing_buffer(id, "offsets", bounds()),
+            touched: self.routing_buffer(id, "touched", bounds()),
             expert: self.routing_buffer(id, "expert", rows()),
             token: self.routing_buffer(id, "token", rows()),
             pair: self.routing_buffer(id, "pair", rows()),

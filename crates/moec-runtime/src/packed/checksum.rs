@@ -6,7 +6,7 @@ use moec_ir::{DType, TensorType};
 use moec_plan::Plan;
 
 use crate::session::{WeightBytes, WeightSource};
-use crate::threads::Pool;
+use crate::threads::Threads;
 use crate::weights::WeightError;
 
 /// A BLAKE3 checksum.
@@ -26,7 +26,7 @@ pub(super) fn of_text(text: &str) -> Checksum {
 }
 
 /// The checksum of the checksums of chunks.
-pub(super) fn of(pool: &Pool, bytes: &[u8]) -> Checksum {
+pub(super) fn of(pool: &dyn Threads, bytes: &[u8]) -> Checksum {
     let mut sums = vec![0; bytes.len().div_ceil(CHUNK) * 32];
     pool.run_chunks(&mut sums, 32, &|index, sum| {
         let chunk = bytes.chunks(CHUNK).nth(index as usize).unwrap_or_default();
@@ -53,12 +53,12 @@ fn combined(sums: &BTreeMap<String, Checksum>) -> Checksum {
 /// A source that sums what passes through it.
 pub(crate) struct Summing<'a> {
     source: &'a mut dyn WeightSource,
-    pool: &'a Pool,
+    pool: &'a dyn Threads,
     sums: BTreeMap<String, Checksum>,
 }
 
 impl<'a> Summing<'a> {
-    pub(crate) fn new(source: &'a mut dyn WeightSource, pool: &'a Pool) -> Summing<'a> {
+    pub(crate) fn new(source: &'a mut dyn WeightSource, pool: &'a dyn Threads) -> Summing<'a> {
         Summing { source, pool, sums: BTreeMap::new() }
     }
 

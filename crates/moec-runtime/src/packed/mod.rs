@@ -29,7 +29,7 @@ pub(crate) use write::write;
 
 use crate::buffer::{HUGE_PAGE, LARGE};
 use crate::session::{LoadError, image_bytes};
-use crate::threads::Pool;
+use crate::threads::Threads;
 use crate::weights::{FileBytes, map};
 
 /// The version of the format, and of what packing makes of a recipe: it changes with either.
@@ -145,7 +145,7 @@ impl PackedFile {
     }
 
     /// Reads all of the file and compares it with its checksums.
-    pub fn verify(&self, pool: &Pool) -> Result<(), PackedError> {
+    pub fn verify(&self, pool: &dyn Threads) -> Result<(), PackedError> {
         for (number, section) in self.header.sections.iter().enumerate() {
             let bytes = self.section(section);
             let whole = bytes.len() as u64 == section.bytes;

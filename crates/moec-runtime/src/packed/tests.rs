@@ -1,6 +1,7 @@
 //! Where sections lie. What a file is refused for is tested with whole programs, in the crate `moec`.
 
 use super::*;
+use crate::threads::Pool;
 
 #[test]
 fn large_sections_begin_at_huge_pages() {

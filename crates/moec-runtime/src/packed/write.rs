@@ -8,7 +8,7 @@ use moec_plan::abi::Program;
 
 use super::header::{Header, Section};
 use super::{Checksum, MOEC, PackedError, checksum, layout, packable, sizes};
-use crate::threads::Pool;
+use crate::threads::Threads;
 use crate::weights::{map, replace};
 
 /// Writes the image of a program to `path`. `samples` and `weights` are the checksums of what it was packed
@@ -17,7 +17,7 @@ pub(crate) fn write<'a>(
     path: &Path,
     program: &dyn Program,
     [samples, weights]: [Checksum; 2],
-    pool: &Pool,
+    pool: &dyn Threads,
     parts: &dyn Fn(usize) -> Vec<&'a [u8]>,
 ) -> Result<(), PackedError> {
     let plan = program.plan();

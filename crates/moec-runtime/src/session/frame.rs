@@ -6,8 +6,6 @@ use moec_ir::{DimTable, Sizes};
 use moec_plan::abi::{Entry, Frame, Parallel};
 use moec_plan::{BufferId, Plan};
 
-use crate::threads::Pool;
-
 /// The pointers and dims of one caller, reused from call to call.
 pub(super) struct Frames {
     buffers: Vec<*mut u8>,
@@ -72,24 +70,24 @@ impl Frames {
     /// # Safety
     /// The entry point belongs to the plan of these frames, and every buffer that its phase (or its step) touches
     /// points to memory of the plan's size for the bound dims, as does the scratch memory for every
-    /// thread of the pool. `host` is what `parallel` takes, and uses no more threads than the pool has.
+    /// worker. `host` is what `parallel` takes.
     pub(super) unsafe fn call(
         &mut self,
         entry: Entry,
         step: u64,
-        pool: &Pool,
+        workers: usize,
         parallel: Parallel,
         host: *mut c_void,
     ) -> u64 {
         let mut fault = 0;
-        self.read.resize(8 * pool.threads(), 0);
+        self.read.resize(8 * workers, 0);
         self.read.fill(0);
         let frame = Frame {
             buffers: self.buffers.as_ptr(),
             dims: self.dims.as_ptr(),
             scratch: self.scratch,
             scratch_stride: self.scratch_stride,
-            workers: pool.threads() as u64,
+            workers: workers as u64,
             parallel,
             host,
             read: self.read.as_mut_ptr(),

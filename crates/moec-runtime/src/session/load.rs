@@ -21,7 +21,7 @@ use super::source::WeightSource;
 use super::{RunError, nonnull};
 use crate::buffer::{Buffer, BufferError, HUGE_PAGE};
 use crate::packed::{self, PackedError, PackedFile, Summing};
-use crate::threads::Pool;
+use crate::threads::Threads;
 use crate::weights::WeightError;
 
 /// Weights that cannot be loaded.
@@ -62,11 +62,11 @@ pub struct Loaded {
 unsafe impl Sync for Loaded {}
 
 impl Loaded {
-    /// Takes every weight from `source` and runs the load phase on `pool`.
+    /// Takes every weight from `source` and runs the load phase on the threads of `pool`.
     pub fn new(
         program: Arc<dyn Program>,
         source: &mut dyn WeightSource,
-        pool: &Pool,
+        pool: &dyn Threads,
     ) -> Result<Loaded, LoadError> {
         let plan = program.plan();
         let sizes = plan.dims.sized().clone();
@@ -87,8 +87,9 @@ impl Loaded {
         for (at, pointer) in arena.pointers() {
             frames.set(at, pointer);
         }
+        let workers = pool.threads().max(1);
         let stride = load_scratch(plan, &sizes)?;
-        let mut scratch = Buffer::zeroed_elements(stride, pool.threads())?;
+        let mut scratch = Buffer::zeroed_elements(stride, workers)?;
         frames.bind(&plan.dims, &sizes, scratch.as_mut_ptr(), stride);
 
         let mut present: BTreeMap<usize, Given> = BTreeMap::new();
@@ -128,7 +129,7 @@ impl Loaded {
                 }
                 let readers = slices.iter().flat_map(|slices| slices.readers.iter().copied());
                 for number in std::iter::once(number).chain(readers) {
-                    let part = Slice { pool, number: slice, count };
+                    let part = Slice { pool, workers, number: slice, count };
                     // SAFETY: the step touches weights, literals, kept buffers and load scratch, all of
                     // which have memory of the plan's size: weights in `present` and `addresses` until
                     // after the call, the others until the end. A buffer made in slices has memory for
@@ -136,7 +137,7 @@ impl Loaded {
                     // (`Plan::slices`). The step uses no run-time symbol. The entry belongs to this plan.
                     let status = unsafe {
                         let entry = program.entry(Phase::Load);
-                        frames.call(entry, number as u64, pool, run_slice, part.as_host())
+                        frames.call(entry, number as u64, workers, run_slice, part.as_host())
                     };
                     if status != 0 {
                         return Err(LoadError::Fault { step: plan.load[number].name.clone() });
@@ -176,7 +177,7 @@ impl Loaded {
     pub fn pack(
         program: Arc<dyn Program>,
         source: &mut dyn WeightSource,
-        pool: &Pool,
+        pool: &dyn Threads,
         path: &Path,
     ) -> Result<Loaded, PackedError> {
         let samples = packed::samples(program.plan(), source)?;
@@ -223,7 +224,7 @@ impl Loaded {
     /// The same with everything that runs read in memory of this process, on huge pages where the system
     /// grants them: for what came from a packed file and is to run as fast as what was packed just now.
     /// Weights that stay mapped stay so.
-    pub fn in_memory(mut self, pool: &Pool) -> Result<Loaded, LoadError> {
+    pub fn in_memory(mut self, pool: &dyn Threads) -> Result<Loaded, LoadError> {
         for (_, memory) in &mut self.kept {
             if let Memory::File(bytes) = memory {
                 let mut copy = Buffer::zeroed(bytes.len() as u64)?;
@@ -243,7 +244,7 @@ impl Loaded {
         program: &dyn Program,
         file: &PackedFile,
         source: &mut dyn WeightSource,
-        pool: &Pool,
+        pool: &dyn Threads,
     ) -> Result<(), PackedError> {
         let mut summing = Summing::new(source, pool);
         let plan = program.plan();

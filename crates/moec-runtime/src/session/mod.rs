@@ -25,7 +25,7 @@ pub use load::{LoadError, Loaded};
 pub use source::{Origin, WeightSource, Weights, random_input};
 
 use crate::buffer::{Buffer, BufferError, shape_bytes};
-use crate::threads::{Pool, run_kernel};
+use crate::threads::{Host, Threads, run_kernel};
 use arena::Arena;
 use frame::{Frames, nowhere};
 
@@ -74,7 +74,7 @@ pub enum RunError {
 /// threads; for calls at the same time, make one for each thread.
 pub struct Session {
     loaded: Arc<Loaded>,
-    pool: Arc<Pool>,
+    pool: Box<dyn Threads>,
     frames: Frames,
     bound: Option<Bound>,
 }
@@ -86,17 +86,20 @@ struct Bound {
     sizes: Sizes,
     /// Shapes of the outputs.
     outputs: Vec<Vec<u64>>,
+    /// Threads that there is scratch memory for.
+    workers: usize,
     /// Kept alive for the pointers in `frames`.
     _arena: Arena,
     _scratch: Buffer,
 }
 
 impl Session {
-    /// A session on loaded weights. Sessions may share a pool: a pool serves one at a time and lets
-    /// the others run on their own thread.
-    pub fn new(loaded: Arc<Loaded>, pool: Arc<Pool>) -> Session {
+    /// A session on loaded weights, whose calls run on the threads of `pool`: a [`Pool`](crate::threads::Pool)
+    /// or the host's own. Sessions may share a pool: ours serves one at a time and lets the others run on
+    /// their own thread.
+    pub fn new(loaded: Arc<Loaded>, pool: impl Threads + 'static) -> Session {
         let frames = Frames::new(loaded.program().plan());
-        Session { loaded, pool, frames, bound: None }
+        Session { loaded, pool: Box::new(pool), frames, bound: None }
     }
 
     /// The plan that runs.
@@ -114,6 +117,26 @@ impl Session {
     /// Runs the program: inputs and outputs in the order of the source, with exactly the shapes
     /// that follow. Allocates only when the input shapes differ from those of the call before.
     pub fn run(&mut self, inputs: &[Array<'_>], outputs: &mut [ArrayMut<'_>]) -> Result<(), RunError> {
+        self.call(inputs, outputs, None)
+    }
+
+    /// The same; `watch` is told the number of each of the plan's run steps when it is done. A step without
+    /// work is passed over.
+    pub fn run_watched(
+        &mut self,
+        inputs: &[Array<'_>],
+        outputs: &mut [ArrayMut<'_>],
+        watch: &mut dyn FnMut(usize),
+    ) -> Result<(), RunError> {
+        self.call(inputs, outputs, Some(watch))
+    }
+
+    fn call(
+        &mut self,
+        inputs: &[Array<'_>],
+        outputs: &mut [ArrayMut<'_>],
+        watch: Option<&mut dyn FnMut(usize)>,
+    ) -> Result<(), RunError> {
         self.count("input", inputs.len())?;
         self.count("output", outputs.len())?;
         let same = self.bound.as_ref().is_some_and(|bound| {
@@ -151,12 +174,15 @@ impl Session {
             }
         }
         let entry = self.loaded.program().entry(Phase::Run);
+        let mut watch = watch.map(|watch| move |step| watch(step));
+        let watch = watch.as_mut().map(|watch| watch as &mut dyn FnMut(usize));
+        let mut host = Host { threads: &*self.pool, watch };
         // SAFETY: every buffer of the plan has its pointer: inputs and outputs were set above and
         // have the bytes that the plan's types ask for; weights and kept buffers live in `loaded`,
         // which is not written any more; scratch of the steps that these dims select was sized for
         // them in `bind`, and no other step runs. The entry
-        // point belongs to this plan (the promise of `Program`).
-        let status = unsafe { self.frames.call(entry, 0, &self.pool, run_kernel, self.pool.as_host()) };
+        // point belongs to this plan (the promise of `Program`), and the host is lent for the call.
+        let status = unsafe { self.frames.call(entry, 0, bound.workers, run_kernel, (&raw mut host).cast()) };
         match plan.run.get((status as usize).wrapping_sub(1)) {
             Some(step) => Err(RunError::Fault { step: step.name.clone() }),
             None => Ok(()),
@@ -215,10 +241,11 @@ impl Session {
             self.frames.set(at, pointer);
         }
         let stride = plan.worker_scratch(&sizes)?;
-        let mut scratch = Buffer::zeroed_elements(stride, self.pool.threads())?;
+        let workers = self.pool.threads().max(1);
+        let mut scratch = Buffer::zeroed_elements(stride, workers)?;
         self.frames.bind(&plan.dims, &sizes, scratch.as_mut_ptr(), stride);
         let shapes = shapes.concat();
-        self.bound = Some(Bound { shapes, sizes, outputs, _arena: arena, _scratch: scratch });
+        self.bound = Some(Bound { shapes, sizes, outputs, workers, _arena: arena, _scratch: scratch });
         Ok(())
     }
 }

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use moec_plan::abi::{Frame, KernelFn, Parallel};
 
-use crate::threads::Pool;
+use crate::threads::{Threads, split};
 
 /// One of `count` equal parts of the items of steps.
 pub(super) struct Slice<'a> {
-    pub(super) pool: &'a Pool,
+    pub(super) pool: &'a dyn Threads,
+    pub(super) workers: usize,
     pub(super) number: u64,
     pub(super) count: u64,
 }
@@ -32,6 +33,7 @@ pub(super) unsafe extern "C" fn run_slice(
     frame: *const Frame,
     items: u64,
     grain: u64,
+    _step: u64,
 ) {
     struct SharedFrame(*const Frame);
     // SAFETY: the caller of `run_slice` promises that the kernel may use the frame from several threads.
@@ -47,7 +49,7 @@ pub(super) unsafe extern "C" fn run_slice(
     let frame = SharedFrame(frame);
     let part = items / slice.count;
     let first = slice.number * part;
-    slice.pool.run(part, grain, &|worker, range: Range<u64>| {
+    split(slice.pool, slice.workers, part, grain, &|worker, range: Range<u64>| {
         // SAFETY: the range is part of `0..items`, and the caller promised the rest.
         unsafe { kernel(frame.get(), worker as u64, first + range.start, first + range.end) }
     });

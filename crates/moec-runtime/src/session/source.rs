@@ -8,7 +8,7 @@ use super::WeightBytes;
 use crate::buffer::{Buffer, BufferError};
 use crate::packed::{Checksum, sample_parts, sample_seed};
 use crate::seeded;
-use crate::threads::Pool;
+use crate::threads::Threads;
 use crate::weights::{FileBytes, StackPattern, WeightError, WeightFiles};
 
 /// Where weights come from.
@@ -36,7 +36,7 @@ pub enum Origin {
 pub struct Weights<'a> {
     files: &'a WeightFiles,
     seed: u64,
-    pool: &'a Pool,
+    pool: &'a dyn Threads,
     sizes: Sizes,
     origins: BTreeMap<String, Origin>,
     watch: &'a mut dyn FnMut(&str, u64),
@@ -49,7 +49,7 @@ impl<'a> Weights<'a> {
         files: &'a WeightFiles,
         seed: u64,
         sizes: Sizes,
-        pool: &'a Pool,
+        pool: &'a dyn Threads,
         watch: &'a mut dyn FnMut(&str, u64),
     ) -> Weights<'a> {
         Weights { files, seed, pool, sizes, origins: BTreeMap::new(), watch }
@@ -110,7 +110,13 @@ impl WeightSource for Weights<'_> {
 
 /// A random tensor: deviation `1 / sqrt(last axis)` for matrices, so that products keep the scale of
 /// their input; a tenth for vectors, such as biases.
-fn random(pool: &Pool, seed: u64, name: &str, dtype: DType, shape: &[u64]) -> Result<Buffer, BufferError> {
+fn random(
+    pool: &dyn Threads,
+    seed: u64,
+    name: &str,
+    dtype: DType,
+    shape: &[u64],
+) -> Result<Buffer, BufferError> {
     let spread = match shape {
         [] | [_] => 0.1,
         [.., last] => 1.0 / (*last as f32).max(1.0).sqrt(),
@@ -120,7 +126,7 @@ fn random(pool: &Pool, seed: u64, name: &str, dtype: DType, shape: &[u64]) -> Re
 
 /// A random input of deviation 1. Integers are 0: whatever they index, that is in range.
 pub fn random_input(
-    pool: &Pool,
+    pool: &dyn Threads,
     seed: u64,
     name: &str,
     dtype: DType,
@@ -130,7 +136,7 @@ pub fn random_input(
 }
 
 fn filled(
-    pool: &Pool,
+    pool: &dyn Threads,
     seed: u64,
     name: &str,
     dtype: DType,

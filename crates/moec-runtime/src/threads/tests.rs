@@ -1,5 +1,6 @@
 //! Coverage, panics, many callers, sleep. What a call allocates is in `tests/pool_allocation.rs`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::*;
@@ -113,6 +114,9 @@ fn generated_code_calls_through_a_function_pointer() {
     let pool = Pool::new(2).unwrap();
     let squares: Vec<AtomicU64> = (0..100).map(|_| AtomicU64::new(0)).collect();
     let buffers = [squares.as_ptr().cast_mut().cast::<u8>()];
+    let mut steps = Vec::new();
+    let mut watch = |step| steps.push(step);
+    let mut host = Host { threads: &pool, watch: Some(&mut watch) };
     let frame = Frame {
         buffers: buffers.as_ptr(),
         dims: std::ptr::null(),
@@ -120,14 +124,15 @@ fn generated_code_calls_through_a_function_pointer() {
         scratch_stride: 0,
         workers: pool.threads() as u64,
         parallel: run_kernel,
-        host: pool.as_host(),
+        host: (&raw mut host).cast(),
         read: std::ptr::null_mut(),
         fault: std::ptr::null_mut(),
         step: 0,
     };
     // SAFETY: the pool, the frame and the squares outlive the call, and `square` may run on any
     // threads.
-    unsafe { (frame.parallel)(frame.host, square, &frame, 100, 7) };
+    unsafe { (frame.parallel)(frame.host, square, &frame, 100, 7, 3) };
+    assert_eq!(steps, [3]);
     assert!(squares.iter().enumerate().all(|(i, s)| s.load(Ordering::Relaxed) == (i * i) as u64));
 }
 
@@ -138,4 +143,50 @@ fn chunks_of_bytes_are_disjoint_and_numbered() {
     pool.run_chunks(&mut bytes, 10, &|index, chunk| chunk.fill(index as u8));
     assert!(bytes.iter().enumerate().all(|(i, &byte)| byte == (i / 10) as u8));
     pool.run_chunks(&mut [], 10, &|_, _| unreachable!("there is no chunk"));
+}
+
+/// Pools that do as little as they may, or more than they are asked for.
+struct Foreign(fn(usize, &(dyn Fn() + Sync)));
+
+impl Threads for Foreign {
+    fn threads(&self) -> usize {
+        3
+    }
+
+    fn join(&self, most: usize, task: &(dyn Fn() + Sync)) {
+        (self.0)(most, task);
+    }
+}
+
+#[test]
+fn any_pool_will_do() {
+    let pools = [
+        Foreign(|_, _| ()),
+        Foreign(|_, task| task()),
+        Foreign(|most, task| (0..most + 5).for_each(|_| task())),
+        Foreign(|most, task| {
+            std::thread::scope(|scope| {
+                (1..most).for_each(|_| drop(scope.spawn(task)));
+                task();
+            });
+        }),
+        Foreign(|_, task| {
+            // A call whose panic the pool keeps to itself.
+            let _ = catch_unwind(AssertUnwindSafe(task));
+        }),
+    ];
+    for pool in &pools {
+        for (items, grain) in [(0, 1), (1, 1), (2, 1), (100, 1), (100, 7), (1000, 3)] {
+            let runs: Vec<AtomicU64> = (0..items).map(|_| AtomicU64::new(0)).collect();
+            let busy: [AtomicU64; 3] = Default::default();
+            (pool as &dyn Threads).run(items, grain, &|worker, range: Range<u64>| {
+                assert_eq!(busy[worker].fetch_add(1, Ordering::SeqCst), 0, "two calls share a worker");
+                for item in range {
+                    runs[item as usize].fetch_add(1, Ordering::Relaxed);
+                }
+                busy[worker].fetch_sub(1, Ordering::SeqCst);
+            });
+            assert!(runs.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{items} items by {grain}");
+        }
+    }
 }

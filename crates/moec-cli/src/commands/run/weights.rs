@@ -49,7 +49,7 @@ impl Provider<'_> {
         let given = self.files.names().next().is_some();
         self.watched(artifact, |weights| match self.packed {
             Some(packed) => {
-                let pool = self.copied.then_some(&**self.pool);
+                let pool = self.copied.then_some(self.pool as &dyn moec::Threads);
                 artifact.load_packed(packed, given.then_some(weights), pool)
             }
             None => Ok(artifact.load(weights, self.pool)?),

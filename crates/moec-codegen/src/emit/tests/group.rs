@@ -17,7 +17,8 @@ pub(super) fn routing(
     let one = DimExpr::Number(Number::new(1.0));
     let offsets = DimExpr::Add(Box::new(DimExpr::Dim(experts.clone())), Box::new(one));
     RoutingBuffers {
-        offsets: builder.sized_buffer("offsets", DType::I32, offsets),
+        offsets: builder.sized_buffer("offsets", DType::I32, offsets.clone()),
+        touched: builder.sized_buffer("touched", DType::I32, offsets),
         expert: builder.buffer("expert", DType::I32, std::slice::from_ref(&total)),
         token: builder.buffer("token", DType::I32, std::slice::from_ref(&total)),
         pair: builder.buffer("pair", DType::I32, std::slice::from_ref(&total)),

@@ -222,6 +222,7 @@ unsafe extern "C" fn parallel(
     frame: *const Frame,
     items: u64,
     grain: u64,
+    _step: u64,
 ) {
     assert!(grain >= 1 && items >= 1);
     // SAFETY: `host` is the split that `compiled` put there.

@@ -321,6 +321,13 @@ impl Machine<'_> {
             let before = pairs.iter().filter(|(expert, _)| *expert < e).count();
             self.set(group.out.offsets, e, Int(before as i32));
         }
+        let mut touched = 0;
+        for e in 0..experts {
+            // An expert without pairs is written over by the next one.
+            self.set(group.out.touched, touched, Int(e as i32));
+            touched += usize::from(pairs.iter().any(|(expert, _)| *expert == e));
+        }
+        self.set(group.out.touched, experts, Int(touched as i32));
         let mut found = vec![0; tokens];
         for (row, (expert, pair)) in pairs.iter().enumerate() {
             let token = pair / slots;

@@ -180,8 +180,13 @@ impl Machine<'_> {
         }
         let mut row = 0;
         let mut of_token: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut touched = 0;
         for (expert, pairs) in of_expert.iter().enumerate() {
             self.write(out.offsets, expert as u64, row as f64);
+            if !pairs.is_empty() && (expert as u64) < experts {
+                self.write(out.touched, touched, expert as f64);
+                touched += 1;
+            }
             for &pair in pairs {
                 let token = pair / slots;
                 let expert = if expert as u64 == experts { 0 } else { expert };
@@ -195,6 +200,7 @@ impl Machine<'_> {
                 row += 1;
             }
         }
+        self.write(out.touched, experts, touched as f64);
         assert_eq!(row, self.size(&out.total));
         Ok(())
     }
