@@ -1,5 +1,7 @@
 //! Attributes: what an operation knows besides its operands.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
@@ -195,6 +197,15 @@ impl Attrs {
     /// Name and value, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &Attr)> {
         self.0.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// These attributes with symbols called as `names` says; others keep their names.
+    pub fn renamed(&self, names: &BTreeMap<Arc<str>, Arc<str>>) -> Attrs {
+        let value = |value: &Attr| value.map_dims(|dim| Ok::<Dim, Infallible>(dim.renamed(names)));
+        let renamed = |(name, old): (&'static str, &Attr)| match value(old) {
+            Ok(new) => (name, new),
+        };
+        Attrs(self.iter().map(renamed).collect())
     }
 
     /// The value of `name`.

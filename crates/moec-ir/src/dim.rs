@@ -104,6 +104,14 @@ impl Dim {
         Ok(out)
     }
 
+    /// This size with symbols called as `names` says; others keep their names.
+    pub fn renamed(&self, names: &BTreeMap<Arc<str>, Arc<str>>) -> Dim {
+        let name = |symbol: &Arc<str>| names.get(symbol).unwrap_or(symbol).clone();
+        let mut symbols: Vec<Arc<str>> = self.symbols.iter().map(name).collect();
+        symbols.sort();
+        Dim { coef: self.coef, symbols }
+    }
+
     /// The number, given a value for every symbol.
     pub fn eval(&self, sizes: &Sizes) -> Result<u64, IrError> {
         let dim = self.substitute(sizes)?;
@@ -195,6 +203,20 @@ impl DimExpr {
             DimExpr::Floor(a) => DimExpr::Floor(go(a)?),
         })
     }
+
+    /// This expression with symbols called as `names` says; others keep their names.
+    pub fn renamed(&self, names: &BTreeMap<Arc<str>, Arc<str>>) -> DimExpr {
+        let go = |e: &DimExpr| Box::new(e.renamed(names));
+        match self {
+            DimExpr::Dim(dim) => DimExpr::Dim(dim.renamed(names)),
+            DimExpr::Number(n) => DimExpr::Number(*n),
+            DimExpr::Add(a, b) => DimExpr::Add(go(a), go(b)),
+            DimExpr::Sub(a, b) => DimExpr::Sub(go(a), go(b)),
+            DimExpr::Mul(a, b) => DimExpr::Mul(go(a), go(b)),
+            DimExpr::Div(a, b) => DimExpr::Div(go(a), go(b)),
+            DimExpr::Floor(a) => DimExpr::Floor(go(a)),
+        }
+    }
 }
 
 impl fmt::Display for DimExpr {
@@ -227,6 +249,14 @@ impl Fact {
             Fact::Le(a, b) => a.number(sizes)? <= b.number(sizes)?,
             Fact::Eq(a, b) => a.number(sizes)? == b.number(sizes)?,
         })
+    }
+
+    /// This fact with symbols called as `names` says; others keep their names.
+    pub fn renamed(&self, names: &BTreeMap<Arc<str>, Arc<str>>) -> Fact {
+        match self {
+            Fact::Le(a, b) => Fact::Le(a.renamed(names), b.renamed(names)),
+            Fact::Eq(a, b) => Fact::Eq(a.renamed(names), b.renamed(names)),
+        }
     }
 
     /// Both sides.

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use moec_ir::Module;
 
 use crate::cost::Model;
-use crate::encode::{attrs_text, structural_key};
 use crate::extract::Other;
 use crate::optimize::{Found, Space, Variant};
 use crate::options::Options;
+use crate::order::{Key, keys};
 use crate::report::{Alternative, Choice, Reason};
 
 /// A program stays for the next number of tokens if it costs no more than this, times the best one:
@@ -139,21 +139,12 @@ impl Pool {
 impl Found {
     /// Names in `other` the rules of operations that this program has too.
     fn name_rules(&self, other: &mut Found) {
-        let keys = structural_keys(&self.module).into_iter().zip(&self.rules);
-        let known: BTreeMap<u128, Option<&'static str>> = keys.map(|(key, rule)| (key, *rule)).collect();
-        for (key, rule) in structural_keys(&other.module).into_iter().zip(&mut other.rules) {
+        let own = keys(&self.module).into_iter().zip(&self.rules);
+        let known: BTreeMap<Key, Option<&'static str>> = own.map(|(key, rule)| (key, *rule)).collect();
+        for (key, rule) in keys(&other.module).into_iter().zip(&mut other.rules) {
             *rule = rule.or(known.get(&key).copied().flatten());
         }
     }
-}
-
-fn structural_keys(module: &Module) -> Vec<u128> {
-    let mut keys: Vec<u128> = Vec::new();
-    for node in &module.nodes {
-        let args = node.args.iter().map(|arg| keys[arg.index()]);
-        keys.push(structural_key(node.op, args, &attrs_text(&node.attrs)));
-    }
-    keys
 }
 
 /// The first number in `low + 1 ..= high` from which on `turned` holds; it does for `high`.
@@ -171,7 +162,7 @@ fn crossing(mut low: u64, mut high: u64, turned: impl Fn(u64) -> bool) -> u64 {
 
 /// How `other` differs from `chosen`.
 fn whole(chosen: &Found, other: &Found, seconds: f64, reason: Reason) -> Alternative {
-    let keys = [chosen, other].map(|found| structural_keys(&found.module));
+    let keys = [chosen, other].map(|found| keys(&found.module));
     // Only operations themselves: whatever uses a different one has another key too.
     let ops = |found: &Found| found.module.nodes.iter().map(|node| node.op.mnemonic()).collect::<Vec<_>>();
     let (here, there) = (ops(chosen), ops(other));

@@ -6,8 +6,9 @@ use egg::Id;
 use moec_ir::{Attr, Attrs, Builder, DimTable, EinsumSpec, IrError, Module, Op, ValueId};
 
 use crate::facts::{Facts, Graph};
+use crate::order::Order;
 use crate::sizing::Sizing;
-use crate::term::{add_op, commutative};
+use crate::term::add_op;
 
 /// A module in an e-graph.
 pub(crate) struct Encoded {
@@ -38,32 +39,8 @@ pub(crate) struct Choice {
     pub(crate) attrs: Attrs,
 }
 
-/// A hash of an operation with hashes of its operands: the same in every process, and independent
-/// of class numbers.
-pub(crate) fn structural_key(op: Op, args: impl Iterator<Item = u128>, attrs: &str) -> u128 {
-    // FNV-1a.
-    let mut hash: u128 = 0x6c62272e07bb014262b821756295c58d;
-    let mut feed = |bytes: &[u8]| {
-        for &byte in bytes {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000000001000000000000000000013b);
-        }
-    };
-    feed(op.mnemonic().as_bytes());
-    for arg in args {
-        feed(&arg.to_le_bytes());
-    }
-    feed(attrs.as_bytes());
-    hash
-}
-
-/// Attributes as text for [`structural_key`].
-pub(crate) fn attrs_text(attrs: &Attrs) -> String {
-    attrs.iter().map(|(name, value)| format!("{name}={value};")).collect()
-}
-
 /// Writes choices as a module. Inputs come first, in the order of `source`; then values in
-/// depth-first order from the outputs, operands of commutative operations by structural key, and
-/// weights on the right of contractions. `position[i]` of the second result is the choice that made
+/// depth-first order from the outputs, operands of commutative operations as [`Order`] says. `position[i]` of the second result is the choice that made
 /// node `i`, if it is not an input.
 pub(crate) fn decode(
     source: &Module,
@@ -75,7 +52,7 @@ pub(crate) fn decode(
         builder: Builder::new(Module { dims: source.dims.clone(), ..Module::new(&source.name) }),
         declared: BTreeMap::new(),
         written: vec![None; choices.len()],
-        keys: vec![None; choices.len()],
+        order: Order::new(source, choices, outputs),
         from: Vec::new(),
     };
     let table: &DimTable = &source.dims;
@@ -103,7 +80,7 @@ struct Writer<'a> {
     builder: Builder,
     declared: BTreeMap<(Op, String), Attrs>,
     written: Vec<Option<ValueId>>,
-    keys: Vec<Option<(bool, u128)>>,
+    order: Order,
     from: Vec<Option<usize>>,
 }
 
@@ -116,7 +93,6 @@ impl Writer<'_> {
                 stack.pop();
                 continue;
             }
-            self.key(at);
             let (args, attrs) = self.ordered(at);
             match args.iter().find(|&&arg| self.written[arg].is_none()) {
                 Some(&next) => stack.push(next),
@@ -157,7 +133,7 @@ impl Writer<'_> {
     fn ordered(&self, at: usize) -> (Vec<usize>, Attrs) {
         let choice = &self.choices[at];
         let (mut args, mut attrs) = (choice.args.clone(), choice.attrs.clone());
-        if commutative(choice.op) && self.keys[args[1]] < self.keys[args[0]] {
+        if self.order.swaps(choice) {
             args.swap(0, 1);
             if choice.op == Op::Einsum
                 && let Ok(spec) = EinsumSpec::parse(attrs.str("spec"))
@@ -166,29 +142,5 @@ impl Writer<'_> {
             }
         }
         (args, attrs)
-    }
-
-    /// Computes the key of a choice: whether it is fixed (weights sort last), and its structure.
-    fn key(&mut self, root: usize) {
-        let mut stack = vec![root];
-        while let Some(&at) = stack.last() {
-            if self.keys[at].is_some() {
-                stack.pop();
-                continue;
-            }
-            let choices = self.choices;
-            let choice = &choices[at];
-            if let Some(&next) = choice.args.iter().find(|&&arg| self.keys[arg].is_none()) {
-                stack.push(next);
-                continue;
-            }
-            let below: Vec<(bool, u128)> = choice.args.iter().filter_map(|&arg| self.keys[arg]).collect();
-            let fixed = choice.op != Op::Input && below.iter().all(|(fixed, _)| *fixed);
-            let (args, attrs) = self.ordered(at);
-            let keys = args.iter().filter_map(|&arg| self.keys[arg]).map(|(_, key)| key);
-            let key = structural_key(choice.op, keys, &attrs_text(&attrs));
-            self.keys[at] = Some((fixed, key));
-            stack.pop();
-        }
     }
 }

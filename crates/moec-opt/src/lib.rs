@@ -6,6 +6,7 @@
 //! planner's business, and costs only assume that element-wise chains do. Start with [`optimize`];
 //! the rules are in `rules/`, one file a family, each with a page in `ir-specs/rules/`.
 
+mod canonical;
 mod choose;
 mod cost;
 mod encode;
@@ -16,6 +17,7 @@ mod kept;
 mod node;
 mod optimize;
 mod options;
+mod order;
 mod range;
 mod report;
 mod rules;
@@ -27,6 +29,7 @@ mod target;
 mod term;
 mod view;
 
+pub use canonical::canonical;
 pub use joint::{Equality, Joint, Mismatch, join, prove};
 pub use optimize::{Optimized, Variant, optimize, price};
 pub use options::{Limits, Numerics, Options, Shares};

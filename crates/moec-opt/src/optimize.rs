@@ -91,7 +91,7 @@ impl<'m> Space<'m> {
             return Err(conflict.clone());
         }
         let roots: Vec<Id> = source.outputs.iter().map(|o| self.encoded.values[o.value.index()]).collect();
-        let extracted = extract(graph, &roots, model, others).ok_or("an output has no program")?;
+        let extracted = extract(graph, source, &roots, model, others).ok_or("an output has no program")?;
         let (module, from) =
             decode(source, &extracted.choices, &extracted.roots).map_err(|error| error.to_string())?;
         verify(&module).map_err(|error| error.to_string())?;
@@ -155,8 +155,8 @@ pub fn price(module: &Module, options: &Options) -> Result<Vec<NodeReport>, OptE
     Ok(Model::new(module, options, &sizing, options.tokens).nodes(module))
 }
 
-/// The source itself in canonical order.
-fn sources_first(module: &Module) -> Result<Module, OptError> {
+/// The module itself in canonical order.
+pub(crate) fn sources_first(module: &Module) -> Result<Module, OptError> {
     let choices: Vec<Choice> = (module.nodes.iter())
         .map(|node| Choice {
             op: node.op,

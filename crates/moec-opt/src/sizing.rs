@@ -2,6 +2,7 @@
 //! equal programs would not meet; the spelling keeps a declared name where there is one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use moec_ir::{Attr, Attrs, Dim, DimKind, DimTable, Module, PlanType, RouteType, Sizes, TensorType, Type};
 
@@ -12,8 +13,8 @@ const LEAST_FACTOR: u64 = 17;
 #[derive(Debug, Clone)]
 pub(crate) struct Sizing {
     table: DimTable,
-    /// For each number that is the value of a sized symbol, the first such symbol; for others, the first
-    /// size with this value in the source.
+    /// For each number that is the value of a sized symbol, the first such symbol; for others, a size of
+    /// the source with this value, if it has a large factor.
     names: BTreeMap<u64, Dim>,
 }
 
@@ -28,10 +29,17 @@ impl Sizing {
                 names.entry(value).or_insert(dim);
             }
         }
+        // Whether a product of small sizes is spelled somewhere must not matter to equal programs.
+        let large = |symbol: &Arc<str>| table.sized().get(symbol).is_some_and(|size| *size >= LEAST_FACTOR);
+        let mut products: BTreeMap<u64, &Dim> = BTreeMap::new();
         for dim in module.nodes.iter().flat_map(|node| node.ty.dims()) {
-            if let Some(value) = table.value(dim) {
-                names.entry(value).or_insert_with(|| dim.clone());
+            if let Some(value) = table.value(dim).filter(|_| dim.symbols().iter().any(large)) {
+                let known = products.entry(value).or_insert(dim);
+                *known = dim.min(known);
             }
+        }
+        for (value, dim) in products {
+            names.entry(value).or_insert_with(|| dim.clone());
         }
         Sizing { table: table.clone(), names }
     }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moec_ir::{
-    Attr, Attrs, Builder, Dim, DimDecl, DimExpr, DimKind, DimTable, Fact, IrError, Module, Op, Output,
-    TensorType, ValueId,
+    Attrs, Builder, Dim, DimDecl, DimKind, DimTable, IrError, Module, Op, Output, TensorType, ValueId,
 };
 
 /// Two programs as one module. Each input and weight is there once, so both read the same data.
@@ -79,11 +78,7 @@ pub fn join(a: &Module, b: &Module) -> Result<Joint, Vec<Mismatch>> {
     let second = dims.names;
     let mut values: Vec<ValueId> = Vec::new();
     for (id, node) in b.iter() {
-        let mut attrs = Vec::new();
-        for (name, value) in node.attrs.iter() {
-            attrs.push((name, renamed_attr(value, &second).map_err(|error| vec![error.into()])?));
-        }
-        let attrs = Attrs::new(attrs);
+        let attrs = node.attrs.renamed(&second);
         let shared = match node.op {
             Op::Input | Op::Weight => match shared(a, builder.module(), node.op, &attrs) {
                 Ok(shared) => shared,
@@ -205,7 +200,7 @@ impl Dims {
                 continue;
             }
             let kind = match &decl.kind {
-                DimKind::Derived(expr) => DimKind::Derived(renamed_expr(expr, &dims.names)?),
+                DimKind::Derived(expr) => DimKind::Derived(expr.renamed(&dims.names)),
                 other => other.clone(),
             };
             let declared = |name: &str| dims.table.decls().iter().find(|decl| &*decl.name == name);
@@ -229,12 +224,7 @@ impl Dims {
             dims.names.insert(decl.name.clone(), name);
         }
         for fact in b.dims.facts() {
-            let renamed = |expr: &DimExpr| renamed_expr(expr, &dims.names);
-            let fact = match fact {
-                Fact::Le(a, b) => Fact::Le(renamed(a)?, renamed(b)?),
-                Fact::Eq(a, b) => Fact::Eq(renamed(a)?, renamed(b)?),
-            };
-            dims.table.assume(fact)?;
+            dims.table.assume(fact.renamed(&dims.names))?;
         }
         Ok(dims)
     }
@@ -260,27 +250,4 @@ impl Dims {
         }
         Ok(())
     }
-}
-
-fn renamed(dim: &Dim, names: &BTreeMap<Arc<str>, Arc<str>>) -> Result<Dim, IrError> {
-    let symbol = |symbol: &Arc<str>| Dim::symbol(names.get(symbol).unwrap_or(symbol));
-    let symbols: Vec<Dim> = dim.symbols().iter().map(symbol).collect();
-    Dim::product(symbols.iter().chain([&Dim::constant(dim.coefficient())]))
-}
-
-fn renamed_attr(attr: &Attr, names: &BTreeMap<Arc<str>, Arc<str>>) -> Result<Attr, IrError> {
-    attr.map_dims(|dim| renamed(dim, names))
-}
-
-fn renamed_expr(expr: &DimExpr, names: &BTreeMap<Arc<str>, Arc<str>>) -> Result<DimExpr, IrError> {
-    let go = |expr: &DimExpr| renamed_expr(expr, names).map(Box::new);
-    Ok(match expr {
-        DimExpr::Dim(dim) => DimExpr::Dim(renamed(dim, names)?),
-        DimExpr::Number(number) => DimExpr::Number(*number),
-        DimExpr::Add(a, b) => DimExpr::Add(go(a)?, go(b)?),
-        DimExpr::Sub(a, b) => DimExpr::Sub(go(a)?, go(b)?),
-        DimExpr::Mul(a, b) => DimExpr::Mul(go(a)?, go(b)?),
-        DimExpr::Div(a, b) => DimExpr::Div(go(a)?, go(b)?),
-        DimExpr::Floor(a) => DimExpr::Floor(go(a)?),
-    })
 }

@@ -11,8 +11,7 @@
 //!   does this, so a proof is needed that scores stay where the slope is steep.
 //! - Whole numbers that stay within a proved range keep their order exactly: class `bit`.
 
-use egg::Id;
-use moec_ir::{Attr, DType, Op};
+use moec_ir::{Attr, Attrs, DType, Op};
 
 use super::gate::along_route;
 use super::{one, rules};
@@ -28,6 +27,10 @@ rules! {
         if "arguments are proved whole numbers within -8 and 8";
     /// Chosen shares of a softmax, divided by their sum, are the softmax of the chosen scores.
     normalised_shares_are_softmax: Reassociate [Div] if "the sum is not clamped or moved away from 0" if "the largest are chosen";
+    /// Shares at the places of the best scores are those at the places of the best shares.
+    shares_at_own_choice: Reassociate [Gather] if "the largest are chosen" if "softmax runs along the axis of the route";
+    /// The shares that a softmax gives sum to 1.
+    sum_of_shares_is_one: Reassociate [Sum] if "along the axis of the softmax" if "the axis is known not to be empty";
     /// A softmax over one element is 1.
     softmax_of_one: Finite [Softmax] if "the axis has size 1";
     /// A route that chooses as many as there are chooses all.
@@ -87,57 +90,52 @@ fn selection_by_function_of_whole_numbers(v: View<'_>, n: Found<'_>) -> Vec<Term
         .collect()
 }
 
-/// The chosen shares of a softmax that a class is: the softmax, its axis, and the scores of the chosen.
-/// Chosen are the largest shares, or the largest scores.
-fn chosen_shares(v: View<'_>, shares: Id) -> Vec<(Found<'_>, usize, Term)> {
-    let mut found = Vec::new();
-    for chosen in v.nodes(shares, Op::RouteValue) {
-        let routes = routes_by(v, chosen, &[Op::Softmax]).into_iter().filter(|(top, _)| largest(*top));
-        found.extend(
-            routes.filter_map(|(top, softmax)| {
-                Some((softmax, top.axis(), by_argument(v, chosen, top, softmax)?))
-            }),
-        );
-    }
-    for chosen in v.nodes(shares, Op::Gather) {
-        for softmax in v.nodes(chosen.arg(0), Op::Softmax).filter(|softmax| softmax.axis() == chosen.axis()) {
-            let scores = v.graph.find(softmax.arg(0));
-            let indices = v.nodes(chosen.arg(1), Op::RouteIndex);
-            let mut routes = indices.flat_map(|index| v.nodes(index.arg(0), Op::TopK));
-            let own = |top: Found<'_>| {
-                let aligned = along_route(chosen, v.rank(scores)) && top.axis() == chosen.axis();
-                aligned && largest(top) && v.graph.find(top.arg(0)) == scores
-            };
-            if routes.any(own) {
-                let there = || {
-                    Some((
-                        softmax,
-                        chosen.axis(),
-                        v.again(chosen, vec![v.term(scores)?, v.term(chosen.arg(1))?])?,
-                    ))
-                };
-                found.extend(there());
-            }
-        }
-    }
-    found
-}
-
 fn normalised_shares_are_softmax(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let shares = v.graph.find(n.arg(0));
-    let mut out = Vec::new();
-    for (softmax, axis, scores) in chosen_shares(v, shares) {
+    let divided = |axis: usize| {
         let others: Vec<usize> = (0..v.rank(shares)).filter(|&a| a != axis).collect();
         let own = |sum: Found<'_>| sum.axis() == axis && v.graph.find(sum.arg(0)) == shares;
-        let divided = v
-            .expansions(n.arg(1))
-            .into_iter()
-            .any(|(source, map)| map == others && v.nodes(source, Op::Sum).any(own));
-        if divided {
-            out.extend(v.along(softmax, vec![scores], axis));
+        let mut sums = v.expansions(n.arg(1)).into_iter();
+        sums.any(|(source, map)| map == others && v.nodes(source, Op::Sum).any(own))
+    };
+    let mut out = Vec::new();
+    for chosen in v.nodes(shares, Op::RouteValue) {
+        let routes = routes_by(v, chosen, &[Op::Softmax]).into_iter();
+        for (top, softmax) in routes.filter(|(top, _)| largest(*top) && divided(top.axis())) {
+            out.extend(one(|| v.along(softmax, vec![by_argument(v, chosen, top, softmax)?], top.axis())));
         }
     }
     out
+}
+
+fn shares_at_own_choice(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    if !along_route(n, v.rank(n.arg(0))) {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    for softmax in v.nodes(n.arg(0), Op::Softmax).filter(|softmax| softmax.axis() == n.axis()) {
+        let scores = v.graph.find(softmax.arg(0));
+        let routes = v.nodes(n.arg(1), Op::RouteIndex).flat_map(|route| v.nodes(route.arg(0), Op::TopK));
+        let own = |top: &Found<'_>| top.axis() == n.axis() && v.graph.find(top.arg(0)) == scores;
+        for top in routes.filter(|top| own(top) && largest(*top)) {
+            out.extend(one(|| {
+                let route = v.again(top, vec![v.term(n.arg(0))?])?;
+                let index = v.op(Op::RouteIndex, vec![route], Attrs::default())?;
+                v.again(n, vec![v.term(n.arg(0))?, index])
+            }));
+        }
+    }
+    out
+}
+
+fn sum_of_shares_is_one(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    one(|| {
+        let shape = v.shape(n.arg(0));
+        let size = v.sizing().table().value(shape.get(n.axis())?)?;
+        v.nodes(n.arg(0), Op::Softmax).find(|shares| shares.axis() == n.axis() && size > 0)?;
+        let rest = [&shape[..n.axis()], &shape[n.axis() + 1..]].concat();
+        v.constant(DType::F32, &rest, 1.0)
+    })
 }
 
 fn softmax_of_one(v: View<'_>, n: Found<'_>) -> Vec<Term> {
