@@ -2,6 +2,7 @@
 //! node, and planted wrong rules of which none may slip through.
 
 mod evaluate;
+mod laws;
 mod nets;
 mod pages;
 mod planted;
