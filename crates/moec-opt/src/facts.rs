@@ -1,5 +1,5 @@
 //! What the e-graph knows of each class: the type, whether it depends on weights only, whether all
-//! elements are one number, and bounds of indices. The merge is a meet: what either side proves
+//! elements are one number, bounds, and where it is 0 because a gate is. The merge is a meet: what either side proves
 //! holds for both, in whatever order they meet.
 
 use std::cmp::Ordering;
@@ -11,6 +11,7 @@ use crate::kept::{Kept, kept};
 use crate::node::ENode;
 use crate::range::{Range, range, whole};
 use crate::sizing::Sizing;
+use crate::vanish::{Vanishings, join, vanishing};
 
 /// The e-graph of a module.
 pub(crate) type Graph = egg::EGraph<ENode, Facts>;
@@ -41,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) range: Range,
     /// Whether all elements are proved to be whole numbers.
     pub(crate) whole: bool,
+    /// The sparse gates that it is 0 with.
+    pub(crate) vanishing: Vanishings,
 }
 
 /// The data of a class.
@@ -125,7 +128,10 @@ fn evaluate(graph: &Graph, op: Op, node: &ENode) -> Result<Known, String> {
     let wholes: Vec<(&Type, bool)> = args.iter().map(|known| (&known.ty, known.whole)).collect();
     let range = range(op, &ranges, &attrs, sizing.table());
     let whole = whole(op, &wholes, &attrs, &ty);
-    Ok(Known { ty, fixed, uniform, below, kept, range, whole })
+    let ids: Vec<Id> = node.args().iter().map(|&arg| graph.find(arg)).collect();
+    let shape = ty.tensor().map_or(&[][..], |ty| &ty.shape);
+    let vanishing = vanishing(op, &args, &ids, &attrs, shape, sizing);
+    Ok(Known { ty, fixed, uniform, below, kept, range, whole, vanishing })
 }
 
 /// Replaces `to` by the smaller of the two, where there are two.
@@ -181,7 +187,8 @@ impl Analysis<ENode> for Facts {
                 a.range = met;
                 let whole = (!a.whole && b.whole, a.whole && !b.whole);
                 a.whole |= b.whole;
-                let parts = [fixed, uniform, below, kept, range, whole];
+                let vanishing = join(&mut a.vanishing, b.vanishing);
+                let parts = [fixed, uniform, below, kept, range, whole, vanishing];
                 DidMerge(parts.iter().any(|p| p.0), parts.iter().any(|p| p.1))
             }
             (a, b) => {

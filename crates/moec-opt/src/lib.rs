@@ -27,6 +27,7 @@ mod sizing;
 mod soundness;
 mod target;
 mod term;
+mod vanish;
 mod view;
 
 pub use canonical::canonical;

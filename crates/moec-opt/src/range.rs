@@ -107,7 +107,11 @@ pub(crate) fn range(op: Op, args: &[(&Type, Range)], attrs: &Attrs, table: &DimT
         Op::Broadcast | Op::Transpose | Op::Reshape | Op::Slice | Op::Gather | Op::TopK | Op::RouteValue => a,
         Op::TakeRows | Op::TakeSlots | Op::TakeExperts | Op::TakePairs => b,
         // Of none they are infinite or NaN.
-        Op::Max | Op::Min | Op::Mean if axis_size(args, attrs, table).is_some_and(|n| n > 0) => a,
+        Op::Max | Op::Min | Op::Mean
+            if args.first().and_then(|(ty, _)| axis_size(ty, attrs, table)).is_some_and(|n| n > 0) =>
+        {
+            a
+        }
         _ => Range::ALL,
     }
 }
@@ -116,8 +120,9 @@ fn is_float(args: &[(&Type, Range)]) -> bool {
     args.first().and_then(|(ty, _)| ty.tensor()).is_some_and(|ty| ty.dtype.is_float())
 }
 
-fn axis_size(args: &[(&Type, Range)], attrs: &Attrs, table: &DimTable) -> Option<u64> {
-    table.value(args.first()?.0.tensor()?.shape.get(attrs.index("axis"))?)
+/// The size, where it is known, of the axis of a value of type `ty` that `attrs` name.
+pub(crate) fn axis_size(ty: &Type, attrs: &Attrs, table: &DimTable) -> Option<u64> {
+    table.value(ty.tensor()?.shape.get(attrs.index("axis"))?)
 }
 
 /// Whether the result of an operation is whole numbers, given whether its operands are.

@@ -266,9 +266,48 @@ fn rules_above_the_class_are_off() {
     let options = Options { numerics: Numerics::Bit, ..Options::default() };
     let optimized = optimize(&source("s2"), &options).unwrap();
     assert_eq!(count(&optimized.module, Op::Combine), 0);
-    let options = Options { ablate: vec!["sum_of_gated_is_combine".into()], ..Options::default() };
-    let optimized = optimize(&source("s2"), &options).unwrap();
-    assert_eq!(count(&optimized.module, Op::Combine), 0);
+    // Without the first the second still sees that what is added up is 0 outside the choice.
+    let sparse = ["sum_of_gated_is_combine", "sum_of_vanishing_is_combine"];
+    for (off, combines) in [(1, 1), (2, 0)] {
+        let ablate = sparse[..off].iter().map(|&rule| rule.to_owned()).collect();
+        let optimized = optimize(&source("s2"), &Options { ablate, ..Options::default() }).unwrap();
+        assert_eq!(count(&optimized.module, Op::Combine), combines);
+    }
+}
+
+/// A score on the input of experts dispatches if they map zero to zero, which a bias does not.
+#[test]
+fn scores_on_inputs_dispatch_unless_experts_have_a_bias() {
+    let text = std::fs::read_to_string(folder().join("llama4.moir")).unwrap();
+    let (head, _) = text.split_once("    %17 = ").unwrap();
+    let tail = |hidden: &str, biased: &str| {
+        format!(
+            r#"{head}    %17 = weight {{from = "b1", name = "b1"}} : f32[E, F]
+    %18 = broadcast %17 {{map = [0, 2], shape = [E, T, F]}} : f32[E, T, F]
+    %19 = add {biased}, %18 : f32[E, T, F]
+    %20 = mul {hidden} : f32[E, T, F]
+    %21 = einsum %20, %4 {{spec = "abc,acd->abd"}} : f32[E, T, H]
+    %22 = sum %21 {{axis = 0}} : f32[T, H]
+    output "y" = %22
+}}
+"#
+        )
+    };
+    for (hidden, biased, combines) in [
+        ("%15, %16", "%15", 1),
+        // One factor with a bias and one without are 0 together.
+        ("%16, %19", "%15", 1),
+        ("%15, %19", "%16", 1),
+        ("%19, %19", "%16", 0),
+    ] {
+        let module = read(&tail(hidden, biased)).unwrap_or_else(|error| panic!("{error}"));
+        let found = optimize(&module, &Options::default()).unwrap();
+        assert_eq!(count(&found.module, Op::Combine), combines, "{hidden}, {biased}");
+        let by_rule = |node: &moec_opt::NodeReport| node.rule == Some("sum_of_vanishing_is_combine");
+        assert_eq!(found.report.after.iter().any(by_rule), combines > 0);
+        let difference = difference(&module, &found.module, 5, 2);
+        assert!(difference < 1e-12, "{difference:e}");
+    }
 }
 
 #[test]

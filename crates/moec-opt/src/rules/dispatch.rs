@@ -8,6 +8,7 @@ use moec_ir::{Attrs, DType, Dim, Op};
 use super::gate::in_range;
 use super::{one, rules};
 use crate::term::{Found, Term, View, leading};
+use crate::vanish::Vanishing;
 
 rules! {
     /// The sum over experts of a sparse gate, or of a part of one, times Y adds up the chosen pairs only.
@@ -19,7 +20,7 @@ rules! {
     /// Weighted sums over slots of Y where the expert is the slot's, else 0, add up the pairs of the slots.
     sum_by_slot_is_combine: Reassociate [Sum] if "the other branch is 0" if "indices are in range" if "Y is the same for all slots";
     /// The sum over experts of what is 0 where a sparse gate is 0 adds up the chosen pairs only.
-    sum_of_vanishing_is_combine: Finite [Sum] if "f(0) = 0 for all that lies between gate and sum";
+    sum_of_vanishing_is_combine: Finite [Sum] if "what is added up is proved to be 0 with the gate";
     /// A contraction over experts with a sparse gate adds up the chosen pairs only.
     contraction_with_gate_is_combine: Reassociate [Einsum];
 }
@@ -292,43 +293,21 @@ impl Slots<'_> {
     }
 }
 
-/// How many operations are looked through from a sum to a gate.
-const DEPTH: usize = 12;
-
-/// The first sparse gate found such that `class` is 0 wherever the gate is: with its tokens as an
-/// axis of `class`, and weights of 1.
-fn vanishing(v: View<'_>, class: Id, axis: usize, depth: usize) -> Option<Gate> {
-    if let Some(gate) = gates(v, class, axis).into_iter().next() {
-        let weights = v.constant(DType::F32, gate.index.shape(), 1.0)?;
-        return Some(Gate { weights, ..gate });
-    }
-    let depth = depth.checked_sub(1)?;
-    v.all(class).find_map(|n| match n.op {
-        Op::Neg | Op::Abs | Op::Sqrt | Op::Tanh | Op::Erf | Op::Silu | Op::Gelu | Op::GeluTanh | Op::Relu => {
-            vanishing(v, n.arg(0), axis, depth)
-        }
-        Op::Mul => n.args().iter().find_map(|&arg| vanishing(v, arg, axis, depth)),
-        Op::Einsum => {
-            let spec = n.spec()?;
-            let letter = *spec.out.get(axis)?;
-            [(&spec.lhs, n.arg(0)), (&spec.rhs, n.arg(1))].into_iter().find_map(|(letters, arg)| {
-                let own = letters.iter().position(|l| *l == letter)?;
-                let gate = vanishing(v, arg, own, depth)?;
-                let token = letters.get(gate.tokens)?;
-                Some(Gate { tokens: spec.out.iter().position(|l| l == token)?, ..gate })
-            })
-        }
-        _ => None,
-    })
-}
-
 fn sum_of_vanishing_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let (axis, y) = (n.axis(), n.arg(0));
-    // A gate that is a factor of the sum is better kept as the weights.
-    if !gated(v, y, axis, FACTORS).is_empty() {
+    // Numbers by expert and token are gates, with rules of their own; and a gate that is a factor of
+    // the sum is better kept as the weights.
+    if v.rank(y) < 3 || !gated(v, y, axis, FACTORS).is_empty() {
         return Vec::new();
     }
-    one(|| combine(v, vanishing(v, y, axis, DEPTH)?, v.term(y)?, axis))
+    let facts = v.known(y).map_or(&[][..], |known| &known.vanishing);
+    let combined = |fact: &Vanishing| {
+        let index = v.transpose(v.term(fact.index)?, &[1 - fact.slots, fact.slots])?;
+        let weights = v.constant(DType::F32, index.shape(), 1.0)?;
+        let experts = v.shape(y).get(axis)?.clone();
+        combine(v, Gate { weights, index, experts, tokens: fact.tokens }, v.term(y)?, axis)
+    };
+    facts.iter().filter(|fact| fact.experts == axis).filter_map(combined).collect()
 }
 
 fn contraction_with_gate_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {

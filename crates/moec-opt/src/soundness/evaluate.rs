@@ -89,10 +89,36 @@ pub(super) fn check_nodes(space: &Space<'_>, seed: u64) -> Result<usize, String>
             break;
         }
     }
+    if let Some(id) = ids.iter().find(|id| !vanishes_as_proved(graph, **id, &values)) {
+        return Err(format!("class {id} is not 0 where it is proved to be"));
+    }
     match ids.iter().find(|id| is_value(graph, **id) && !values.contains_key(id)) {
         Some(id) => Err(format!("class {id} has no value")),
         None => Ok(evaluated.len()),
     }
+}
+
+/// Whether a class is 0 at every pair that the gates it is proved to vanish with have not chosen.
+fn vanishes_as_proved(graph: &Graph, id: Id, values: &BTreeMap<Id, Value<'static>>) -> bool {
+    let facts = crate::facts::known(graph, id).map_or(&[][..], |known| &known.vanishing);
+    let tensor = |id: Id| values.get(&graph.find(id)).and_then(Value::tensor);
+    let Some(value) = tensor(id) else { return true };
+    facts.iter().all(|fact| {
+        let Some(index) = tensor(fact.index) else { return true };
+        let chosen = |token: usize, expert: usize| {
+            let slots = index.shape[fact.slots];
+            let at =
+                |slot| if fact.slots == 1 { token * slots + slot } else { slot * index.shape[1] + token };
+            (0..slots).any(|slot| index.data[at(slot)] == expert as f64)
+        };
+        value.data.iter().enumerate().all(|(at, x)| {
+            let along = |axis: usize| {
+                let inner: usize = value.shape[axis + 1..].iter().product();
+                (at / inner) % value.shape[axis]
+            };
+            *x == 0.0 || chosen(along(fact.tokens), along(fact.experts))
+        })
+    })
 }
 
 /// Classes that are in the rows of a plan that drops pairs. What stands in the rows of those is not

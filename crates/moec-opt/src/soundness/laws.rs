@@ -15,9 +15,8 @@ fn quoted(text: &str) -> Vec<&str> {
 fn every_rule_stands_in_one_line_of_the_laws() {
     let page = std::fs::read_to_string(root().join("ir-specs/rules/README.md")).unwrap();
     let (_, table) = page.split_once("| law |").unwrap();
-    let family_of: BTreeMap<&str, &str> = (RULES.iter())
-        .flat_map(|family| family.rules.iter().map(|rule| (rule.name, family.name)))
-        .collect();
+    let family_of: BTreeMap<&str, &str> =
+        (RULES.iter()).flat_map(|family| family.rules.iter().map(|rule| (rule.name, family.name))).collect();
     let mut lines_of: BTreeMap<&str, usize> = family_of.keys().map(|&name| (name, 0)).collect();
     for line in table.lines().skip(2).filter(|line| line.starts_with('|')) {
         let (_, who) = line[1..].split_once(" | ").unwrap_or_else(|| panic!("{line}"));
