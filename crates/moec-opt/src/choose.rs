@@ -16,8 +16,8 @@ use crate::order::{Key, keys};
 use crate::report::{Alternative, Choice, Reason};
 
 /// A program stays for the next number of tokens if it costs no more than this, times the best one:
-/// what the model cannot tell apart is not worth more code.
-const SLACK: f64 = 1.02;
+/// what the model cannot tell apart is not worth more code, or a decision.
+pub const SLACK: f64 = 1.02;
 
 /// So many alternatives of single operations are reported for a number of tokens.
 const MOST_OTHERS: usize = 6;

@@ -3,7 +3,7 @@
 //! explained in `docs/cost-model.md`.
 
 use egg::Id;
-use moec_ir::{Attrs, Dim, EinsumSpec, Module, Op, PlanType, Sizes, TensorType, Type, ValueId, Work};
+use moec_ir::{Attr, Attrs, Dim, EinsumSpec, Module, Op, PlanType, Sizes, TensorType, Type, ValueId, Work};
 
 use crate::facts::{Graph, attrs_of, known};
 use crate::kept::{Kept, kept};
@@ -19,6 +19,7 @@ pub(crate) struct Model<'a> {
     target: &'a Target,
     sizing: &'a Sizing,
     shares: &'a Shares,
+    mapped_in_memory: f64,
     sizes: Sizes,
     /// Whether all weights of the program stay in the cache from call to call.
     cached: bool,
@@ -54,12 +55,12 @@ impl<'a> Model<'a> {
     /// The model for programs equal to `source` at `tokens` tokens. All have its weights.
     pub(crate) fn new(source: &Module, options: &'a Options, sizing: &'a Sizing, tokens: u64) -> Model<'a> {
         let sizes = sizing.assumed(tokens);
-        let Options { target, shares, .. } = options;
+        let &Options { ref target, ref shares, mapped_in_memory, .. } = options;
         let size = |dim: &Dim| sizing.estimate(dim, &sizes);
         let bytes = |ty: &TensorType| ty.shape.iter().map(size).product::<f64>() * ty.dtype.bytes() as f64;
         let weights: f64 = source.weights().map(|(_, _, ty)| bytes(ty)).sum();
         let cached = weights <= target.cache_bytes;
-        Model { target, sizing, shares, sizes, cached }
+        Model { target, sizing, shares, mapped_in_memory, sizes, cached }
     }
 
     /// The cost of one e-node in a class of type `ty`; at least 1, so that sums grow along chains.
@@ -171,6 +172,12 @@ impl<'a> Model<'a> {
             tensors => (tensors, 1.0, 1.0),
         };
         let [left, right] = tensors else { return };
+        let cold = match (operands, work.attrs.get("resident")) {
+            ([Operand { ty: Type::Plan(plan), kept, .. }, ..], Some(Attr::Ints(resident))) => {
+                self.cold(plan, *kept, resident)
+            }
+            _ => 0.0,
+        };
         // The packed operand is the one known when weights are loaded, else the right one.
         let swaps = left.fixed && !right.fixed;
         let (left, right) = if swaps { (right, left) } else { (left, right) };
@@ -178,7 +185,8 @@ impl<'a> Model<'a> {
         let bytes = touched * work.bytes(right.ty);
         use_.element *= kept;
         self.moves(use_, kept * work.bytes(left.ty), left.fixed);
-        self.moves(use_, bytes, right.fixed);
+        self.moves(use_, bytes - cold * work.bytes(right.ty), right.fixed);
+        self.reads_cold(use_, cold * work.bytes(right.ty));
         self.moves(use_, work.bytes(work.result), false);
         let has_columns = letters.iter().any(|l| spec.out.contains(l) && !others.contains(l));
         if !has_columns {
@@ -202,6 +210,21 @@ impl<'a> Model<'a> {
         *(if near { &mut use_.cache } else { &mut use_.memory }) += bytes;
     }
 
+    /// Adds bytes of weights that stay in their file: read from there unless they happen to be in
+    /// memory, written into panels and read again.
+    fn reads_cold(&self, use_: &mut Use, bytes: f64) {
+        use_.memory += bytes * self.mapped_in_memory;
+        use_.storage += bytes * (1.0 - self.mapped_in_memory);
+        use_.cache += 2.0 * bytes;
+    }
+
+    /// The part of the experts that at least one token chooses and that are not resident.
+    fn cold(&self, plan: &PlanType, kept: Option<&Kept>, resident: &[i64]) -> f64 {
+        let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
+        let (experts, slots) = (size(kept.map_or(&plan.experts, |kept| &kept.of)), size(&plan.slots));
+        self.shares.touched_without(resident, experts, size(&plan.tokens), slots)
+    }
+
     /// The part of the pairs that a plan keeps at most, if experts are chosen alike.
     fn part_kept(&self, plan: &PlanType, kept: Option<&Kept>) -> f64 {
         let size = |dim: &Dim| self.sizing.estimate(dim, &self.sizes);
@@ -221,9 +244,12 @@ impl<'a> Model<'a> {
     fn roofline(&self, use_: Use) -> Cost {
         let target = self.target;
         let flops = use_.matrix / target.matrix_flops + use_.element / target.element_flops;
-        let memory = use_.memory / target.memory_bandwidth;
+        // What waits for storage does nothing else meanwhile.
+        let storage = use_.storage / target.storage_bandwidth;
+        let memory = storage + use_.memory / target.memory_bandwidth;
+        let slow = if 2.0 * storage > memory { Bound::Storage } else { Bound::Memory };
         let cache = use_.cache / target.cache_bandwidth;
-        let (work, bound) = [(memory, Bound::Memory), (cache, Bound::Cache)]
+        let (work, bound) = [(memory, slow), (cache, Bound::Cache)]
             .into_iter()
             .fold((flops, Bound::Flops), |most, next| if next.0 > most.0 { next } else { most });
         // A kernel too small to be worth spreading stays on one thread.
@@ -242,6 +268,8 @@ struct Use {
     matrix: f64,
     /// Floating-point operations in loops over elements.
     element: f64,
+    /// Bytes from files.
+    storage: f64,
     /// Bytes from memory.
     memory: f64,
     /// Bytes from the cache.

@@ -31,6 +31,7 @@ mod vanish;
 mod view;
 
 pub use canonical::canonical;
+pub use choose::SLACK;
 pub use joint::{Equality, Joint, Mismatch, join, prove};
 pub use optimize::{Optimized, Variant, optimize, price};
 pub use options::{Limits, Numerics, Options, Shares};

@@ -71,10 +71,18 @@ impl Shares {
     /// each chooses `slots` of them: the mean of `1 - (1 - p_e)^(tokens)` with `p_e` the chance
     /// that a token chooses expert `e`.
     pub(crate) fn touched(&self, experts: f64, tokens: f64, slots: f64) -> f64 {
+        self.touched_without(&[], experts, tokens, slots)
+    }
+
+    /// The same, where the experts in `left_out` do not count.
+    pub(crate) fn touched_without(&self, left_out: &[i64], experts: f64, tokens: f64, slots: f64) -> f64 {
         let chosen = |share: f64| 1.0 - (1.0 - (share * slots).min(1.0)).powf(tokens);
         match self.0.get(&(experts as u64)) {
-            Some(shares) => shares.iter().map(|&share| chosen(share)).sum::<f64>() / experts,
-            None => chosen(1.0 / experts.max(1.0)),
+            Some(shares) => {
+                let counted = (0..).zip(shares).filter(|(expert, _)| !left_out.contains(expert));
+                counted.map(|(_, &share)| chosen(share)).sum::<f64>() / experts
+            }
+            None => chosen(1.0 / experts.max(1.0)) * (1.0 - left_out.len() as f64 / experts.max(1.0)),
         }
     }
 }
@@ -98,6 +106,9 @@ pub struct Options {
     pub target: Target,
     /// How the choices of experts are spread.
     pub shares: Shares,
+    /// Of the weights that products leave in their files, the part of what a call reads that is
+    /// expected to be in memory all the same.
+    pub mapped_in_memory: f64,
     /// Where saturation stops.
     pub limits: Limits,
     /// Names of rules that are off.
@@ -114,6 +125,7 @@ impl Default for Options {
             alternatives: false,
             target: Target::default(),
             shares: Shares::default(),
+            mapped_in_memory: 0.0,
             limits: Limits::default(),
             ablate: Vec::new(),
         }

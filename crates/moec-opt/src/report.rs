@@ -16,6 +16,8 @@ pub enum Bound {
     Flops,
     /// Bytes from memory.
     Memory,
+    /// Bytes from files that weights stay in.
+    Storage,
     /// Bytes from the last cache.
     Cache,
     /// Its own start: it is too small for anything else to matter.
@@ -28,6 +30,7 @@ impl Bound {
         match self {
             Bound::Flops => "flops",
             Bound::Memory => "memory",
+            Bound::Storage => "storage",
             Bound::Cache => "cache",
             Bound::Launch => "launch",
         }

@@ -27,6 +27,8 @@ pub struct Target {
     pub cache_bandwidth: f64,
     /// Bytes of the last cache.
     pub cache_bytes: f64,
+    /// Bytes a second from the storage that weights stay in which do not fit in memory.
+    pub storage_bandwidth: f64,
     /// Seconds to start a kernel on the calling thread.
     pub step: f64,
     /// Seconds to spread a kernel over all threads and wait for them.
@@ -128,6 +130,7 @@ impl Target {
             memory_bandwidth: 0.0,
             cache_bandwidth: 0.0,
             cache_bytes: 0.0,
+            storage_bandwidth: 0.0,
             step: 0.0,
             fork: 0.0,
         }
@@ -142,7 +145,7 @@ impl Target {
     }
 
     /// The constants with their keys, in the order in which they are written.
-    fn constants(&mut self) -> [(&'static str, &mut f64); 8] {
+    fn constants(&mut self) -> [(&'static str, &mut f64); 9] {
         [
             ("threads", &mut self.threads),
             ("matrix_flops", &mut self.matrix_flops),
@@ -150,6 +153,7 @@ impl Target {
             ("memory_bandwidth", &mut self.memory_bandwidth),
             ("cache_bandwidth", &mut self.cache_bandwidth),
             ("cache_bytes", &mut self.cache_bytes),
+            ("storage_bandwidth", &mut self.storage_bandwidth),
             ("step", &mut self.step),
             ("fork", &mut self.fork),
         ]

@@ -106,6 +106,28 @@ fn programs_for_all_numbers_of_tokens_compute_the_same() {
     assert!(several > 0);
 }
 
+/// At the figures of the built-in target, few tokens get another program than many where the options
+/// allow it: what tells them apart, and from which number of tokens on.
+#[test]
+fn the_number_of_tokens_decides() {
+    for (name, op, wanted) in [
+        // The expert that all choose is a dense branch beside the others for few tokens.
+        ("chosen_by_all", Op::Einsum, vec![2, 1]),
+        // And the other way round: for one token it is fewer kernels to have it among them.
+        ("shared_expert", Op::Einsum, vec![1, 4, 1]),
+        // A mixture that tokens share: mixing outputs, or matrices.
+        ("task_gate", Op::Mul, vec![1, 0]),
+        // The bias added up as a product is not worth a kernel for one token.
+        ("s1_sum", Op::Einsum, vec![2, 3]),
+    ] {
+        let table = vec![1, 4, 16, 64, 256, 1024, 4096];
+        let options = Options { batch: Numerics::Reassociate, table, ..Options::default() };
+        let found = optimize(&source(name), &options).unwrap();
+        let counts: Vec<usize> = found.variants.iter().map(|variant| count(&variant.module, op)).collect();
+        assert_eq!(counts, wanted, "{name}");
+    }
+}
+
 #[test]
 fn optimised_programs_stay_as_they_are() {
     for name in names() {

@@ -226,7 +226,8 @@ impl Optimised {
         let mut programs = programs.collect::<Result<Vec<_>, CompileError>>()?;
         let Some(budget) = options.memory_budget else { return Ok((programs, None)) };
         let (learn, judge) = (options.profile.as_ref(), options.holdout.as_ref());
-        let evidence = Evidence { budget, learn, judge, tokens: options.tokens.unwrap_or(1) };
+        let (tokens, target) = (options.tokens.unwrap_or(1), &options.target);
+        let evidence = Evidence { budget, learn, judge, tokens, target };
         let (from, module) = programs.swap_remove(0);
         if let Some(judge) = judge {
             judge.fits(&module)?;

@@ -46,8 +46,8 @@ pub use moec_runtime::{buffer, cpu, probe};
 pub use moec_syntax::format;
 pub use oracle::to_oracle;
 pub use profile::{
-    Decision, Drops, Judgement, MARGIN, Placement, PlanPlacement, PlanProfile, PlanRouting, Profile,
-    ProfileError, Record, Routing, Tallies, Tally, plan_names,
+    Decision, Drops, Judgement, Placement, PlanPlacement, PlanProfile, PlanRouting, Profile, ProfileError,
+    Record, Routing, Tallies, Tally, plan_names,
 };
 pub use stage::{Emit, Stage};
 pub use tensor::HostTensor;

@@ -103,6 +103,8 @@ fn measure(cpu: &Cpu, threads: usize) -> Result<Target, Failure> {
         memory_bandwidth: rounded(4096.0 * columns as f64 * 4.0 / memory),
         cache_bandwidth: rounded(1024.0 * near_columns as f64 * 4.0 / near),
         cache_bytes,
+        // That of the folder that weights will lie in, which is not known here.
+        storage_bandwidth: Target::default().storage_bandwidth,
         step: rounded(step),
         fork: rounded(fork),
     })

@@ -5,6 +5,7 @@
 //! A profile says nothing of speed or of machines, and never changes what a program computes.
 
 mod drops;
+mod judge;
 mod names;
 mod place;
 mod record;
@@ -16,8 +17,9 @@ use moec_opt::Shares;
 use serde::{Deserialize, Serialize};
 
 pub use drops::{Drops, PlanRouting, Routing};
+pub use judge::Judgement;
 pub use names::plan_names;
-pub use place::{Decision, Judgement, MARGIN, Placement, PlanPlacement};
+pub use place::{Decision, Placement, PlanPlacement};
 pub(crate) use place::{Evidence, place};
 pub use record::{Record, Tallies, Tally};
 pub(crate) use record::{of_call, record};

@@ -2,22 +2,18 @@
 //! another one, of other text, agrees. The decision is made on the optimised program as a whole,
 //! because a budget of memory is not a cost that adds up operation by operation.
 //!
-//! What a hot set is held against is memory of the same size without knowledge: a cache that has
-//! each expert as likely as any other. That is what the page cache of the system makes of weights
-//! that all stay in their files, and what happens when the answer is no.
+//! Of each plan there are two programs, with and without its hot set. Both are priced by the cost model,
+//! at the rates of the target; what the figures mean is `judge`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use moec_ir::{Attr, Builder, Dim, IrError, Module, Op, TensorType, ValueId};
+use moec_opt::{OptError, Shares, Target};
 use serde::Serialize;
 
+use super::judge::Judgement;
 use super::{PlanProfile, Profile, plan_names};
-
-/// A hot set has to leave no more than this part of the bytes that a cache of the same size would
-/// read. The experts of a balanced router differ between two samples of text by chance, which looks
-/// like a saving of up to 14 per cent (see `tests/profiles`); less than 20 is not taken for skill.
-pub const MARGIN: f64 = 0.8;
 
 /// Where the experts of a program lie, for a budget of memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,29 +58,13 @@ pub enum Decision {
     },
 }
 
-/// The figures of a decision.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Judgement {
-    /// Tokens of a call.
-    pub tokens: u64,
-    /// The part of all choices that fall on the hot set, in the profile that it was learnt from.
-    pub learnt: f64,
-    /// The same in the profile that it is judged by.
-    pub held_out: f64,
-    /// The part of the experts that the hot set is: what it would cover without skill.
-    pub share: f64,
-    /// Bytes of cold experts that a call is expected to read with the hot set.
-    pub bytes_hot: f64,
-    /// Bytes that a call would miss in a cache of the same size.
-    pub bytes_cache: f64,
-}
-
 /// What a decision rests on.
 pub(crate) struct Evidence<'a> {
     pub(crate) budget: u64,
     pub(crate) learn: Option<&'a Profile>,
     pub(crate) judge: Option<&'a Profile>,
     pub(crate) tokens: u64,
+    pub(crate) target: &'a Target,
 }
 
 /// Places the experts of an optimised program whose sized dims are numbers. None if all weights fit.
@@ -115,7 +95,7 @@ pub(crate) fn place(
         // Room is dealt out in proportion.
         let share = (u128::from(room) * u128::from(all) / u128::from(experts.max(1))) as u64;
         let count = (share / expert_bytes.max(1)).min(plan.experts);
-        let (hot, decision) = decide(plan, count, expert_bytes, evidence);
+        let (hot, decision) = decide(&module, &movable, plan, count, evidence)?;
         for &product in &plan.products {
             resident.insert(product, hot.iter().map(|&expert| expert as i64).collect());
         }
@@ -133,53 +113,63 @@ pub(crate) fn place(
 }
 
 /// The hot set of a plan with room for `count` experts, ascending, and why.
-fn decide(plan: &Movable, count: u64, expert_bytes: u64, evidence: &Evidence<'_>) -> (Vec<u64>, Decision) {
+fn decide(
+    module: &Module,
+    movable: &[Movable],
+    plan: &Movable,
+    count: u64,
+    evidence: &Evidence<'_>,
+) -> Result<(Vec<u64>, Decision), IrError> {
     let known = |profile: Option<&Profile>| -> Option<PlanProfile> {
         profile?.plan(&plan.name).filter(|known| known.experts == plan.experts).cloned()
     };
-    let Some(learn) = known(evidence.learn) else {
-        return (Vec::new(), Decision::Unknown { missing: "a profile to learn from" });
-    };
-    let Some(judge) = known(evidence.judge) else {
-        return (Vec::new(), Decision::Unknown { missing: "a held-out profile to judge by" });
-    };
+    let unknown = |missing| Ok((Vec::new(), Decision::Unknown { missing }));
+    let Some(learn) = known(evidence.learn) else { return unknown("a profile to learn from") };
+    let Some(judge) = known(evidence.judge) else { return unknown("a held-out profile to judge by") };
     let mut order: Vec<u64> = (0..plan.experts).collect();
     order.sort_by_key(|&expert| (std::cmp::Reverse(learn.pairs[expert as usize]), expert));
     let mut hot: Vec<u64> = order[..count as usize].to_vec();
     hot.sort_unstable();
-    let judgement = judge_hot(&hot, &learn, &judge, expert_bytes, evidence.tokens);
-    if judgement.bytes_hot <= MARGIN * judgement.bytes_cache && !hot.is_empty() {
-        (hot, Decision::Hot(judgement))
-    } else {
-        (Vec::new(), Decision::Refused(judgement))
-    }
+    // The other plans are the same in both programs: all in files.
+    let priced = |resident: &[u64], in_memory: f64| -> Result<f64, IrError> {
+        let mut placed: BTreeMap<ValueId, Vec<i64>> = BTreeMap::new();
+        for other in movable {
+            let own = if other.name == plan.name { resident } else { &[] };
+            let experts: Vec<i64> = own.iter().map(|&expert| expert as i64).collect();
+            placed.extend(other.products.iter().map(|&product| (product, experts.clone())));
+        }
+        seconds(&rewrite(module, &placed)?, &judge, in_memory, evidence)
+    };
+    let mut judgement = Judgement::of(&hot, &learn, &judge, evidence.tokens);
+    judgement.seconds_hot = priced(&hot, 0.0)?;
+    judgement.seconds_cache = priced(&[], 1.0 - judgement.missed)?;
+    Ok(match judgement.confirms() {
+        true => (hot, Decision::Hot(judgement)),
+        false => (Vec::new(), Decision::Refused(judgement)),
+    })
 }
 
-/// The figures of a hot set: what it covers, and what calls of `tokens` tokens are expected to read
-/// by the profile `judge`.
-fn judge_hot(
-    hot: &[u64],
-    learn: &PlanProfile,
+/// What a call of a placed program costs by the cost model, where experts are chosen as in `judge`.
+fn seconds(
+    placed: &Module,
     judge: &PlanProfile,
-    expert_bytes: u64,
-    tokens: u64,
-) -> Judgement {
-    let covered = |profile: &PlanProfile| {
-        let pairs: u64 = hot.iter().map(|&expert| profile.pairs[expert as usize]).sum();
-        pairs as f64 / profile.pairs.iter().sum::<u64>().max(1) as f64
+    in_memory: f64,
+    evidence: &Evidence<'_>,
+) -> Result<f64, IrError> {
+    let mut shares = Shares::default();
+    shares.insert(&judge.pairs.iter().map(|&pairs| pairs as f64).collect::<Vec<_>>());
+    let options = moec_opt::Options {
+        tokens: evidence.tokens,
+        target: evidence.target.clone(),
+        shares,
+        mapped_in_memory: in_memory,
+        ..moec_opt::Options::default()
     };
-    let touched = |chance: f64| 1.0 - (1.0 - chance).powf(tokens as f64);
-    let read: Vec<f64> = judge.chances().into_iter().map(|p| touched(p) * expert_bytes as f64).collect();
-    let all: f64 = read.iter().sum();
-    let of_hot: f64 = hot.iter().map(|&expert| read[expert as usize]).sum();
-    let share = hot.len() as f64 / judge.experts.max(1) as f64;
-    Judgement {
-        tokens,
-        learnt: covered(learn),
-        held_out: covered(judge),
-        share,
-        bytes_hot: (all - of_hot).max(0.0),
-        bytes_cache: all * (1.0 - share),
+    match moec_opt::price(placed, &options) {
+        Ok(nodes) => Ok(nodes.iter().map(|node| node.seconds).sum()),
+        Err(OptError::Invalid(error)) => Err(error),
+        // No rule is named here.
+        Err(OptError::UnknownRule(_)) => Ok(f64::INFINITY),
     }
 }
 
@@ -295,22 +285,6 @@ impl fmt::Display for PlanPlacement {
             Decision::Refused(judgement) => write!(f, "all stay in their files: {judgement}"),
             Decision::Unknown { missing } => write!(f, "all stay in their files, without {missing}"),
         }
-    }
-}
-
-impl fmt::Display for Judgement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [learnt, held_out, share] = [self.learnt, self.held_out, self.share].map(|part| part * 100.0);
-        write!(
-            f,
-            "they take {learnt:.1} % of the choices where they were learnt and {held_out:.1} % where they are \
-             judged, {share:.1} % without skill; a call of {} tokens reads {:.0} bytes, a cache of the same \
-             size {:.0}, and the limit is {:.0}",
-            self.tokens,
-            self.bytes_hot,
-            self.bytes_cache,
-            MARGIN * self.bytes_cache
-        )
     }
 }
 
