@@ -305,7 +305,7 @@ fn sum_of_vanishing_is_combine(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         let index = v.transpose(v.term(fact.index)?, &[1 - fact.slots, fact.slots])?;
         let weights = v.constant(DType::F32, index.shape(), 1.0)?;
         let experts = v.shape(y).get(axis)?.clone();
-        combine(v, Gate { weights, index, experts, tokens: fact.tokens }, v.term(y)?, axis)
+        combine(v, Gate { weights, index, experts, among: None, tokens: fact.tokens }, v.term(y)?, axis)
     };
     facts.iter().filter(|fact| fact.experts == axis).filter_map(combined).collect()
 }
