@@ -52,7 +52,7 @@ pub(crate) enum Fact {
     /// An attribute.
     Attr(Attr),
     /// A value.
-    Value(Known),
+    Value(Box<Known>),
     /// A node that inference refused.
     IllTyped,
 }
@@ -163,7 +163,7 @@ impl Analysis<ENode> for Facts {
             return Fact::Attr(attr.clone());
         };
         match evaluate(graph, *op, node) {
-            Ok(known) => Fact::Value(known),
+            Ok(known) => Fact::Value(Box::new(known)),
             Err(message) => {
                 graph.analysis.conflicts.push(message);
                 Fact::IllTyped

@@ -81,6 +81,20 @@ struct RightOperand {
 }
 
 impl RightOperand {
+    /// Where panels of `panel` columns end with groups of columns, these are groups of the packed weight:
+    /// products that take them for one or the other share the panels.
+    fn in_groups_of_panels(mut self, panel: u64) -> Result<Self, IrError> {
+        let own = self.n.len() - usize::from(self.interleave > 1);
+        if self.groups.is_empty() && own > 1 {
+            let columns = Dim::product(&self.n[1..own])?;
+            if columns.as_const().is_some_and(|columns| columns.is_multiple_of(panel)) {
+                self.groups.push(self.n.remove(0));
+                (self.count, self.columns) = (self.groups[0].clone(), columns);
+            }
+        }
+        Ok(self)
+    }
+
     /// The element that is packed: of the view, or, where the groups lie in a mapped weight, of one part.
     fn source(&self, mapped: Option<BufferId>) -> Result<Load, IrError> {
         let mut source = self.view.load(&Coord::axes(self.view.shape.len()))?;
@@ -309,26 +323,25 @@ impl Planner<'_> {
         let dtype = self.buffers[view.buffer.0 as usize].dtype;
         let phase = self.phase(operand.value);
         let right = self.right_operand(view, operand, letters, row)?;
+        let (groups, n) = (right.count.clone(), right.columns.clone());
+        let right = right.in_groups_of_panels(self.panels.columns)?;
         let mapped = if phase == Phase::Load { self.mapped(&right) } else { None };
         let source = right.source(mapped)?;
-        let RightOperand { groups, n, k, count, columns, depth, interleave, .. } = right;
-        // Where panels end with groups, groups of columns and columns of groups have the same bytes.
-        let full = |n: &Dim| n.as_const().is_some_and(|n| n.is_multiple_of(self.panels.columns));
         let same = |pack: &Pack| {
-            let split_alike = pack.groups == groups || (full(&pack.out.n) && full(&columns));
-            let of_columns = [&*pack.groups, &*pack.n].concat() == [&*groups, &*n].concat();
-            pack.source == source && split_alike && of_columns && pack.k == k
+            (&pack.source, &pack.groups, &pack.n, &pack.k) == (&source, &right.groups, &right.n, &right.k)
         };
         if let Some((_, pack)) = self.packs.iter().find(|(at, pack)| *at == phase && same(pack)) {
-            return Ok((PackedWeight { groups: count, n: columns, ..pack.out.clone() }, dtype));
+            return Ok((PackedWeight { groups, n, ..pack.out.clone() }, dtype));
         }
-        let elements = self.panel_elements(&count, &columns, &depth)?;
+        let elements = self.panel_elements(&right.count, &right.columns, &right.depth)?;
         let buffer = self.buffer(format!("v{}_panels", operand.value.0), dtype, elements, Place::Kept);
-        let out = PackedWeight { buffer, groups: count, n: columns, k: depth, interleave };
-        let pack = Pack { groups, n, k, source, parts: None, out: out.clone() };
+        let RightOperand { count, columns, depth: k, interleave, .. } = right;
+        let out = PackedWeight { buffer, groups: count, n: columns, k, interleave };
+        let pack =
+            Pack { groups: right.groups, n: right.n, k: right.k, source, parts: None, out: out.clone() };
         self.packs.push((phase, pack.clone()));
         self.step(phase, id, Kernel::Pack(pack));
-        Ok((out, dtype))
+        Ok((PackedWeight { groups, n, ..out }, dtype))
     }
 
     /// A right operand, stored as `view`, by what its axes do.
