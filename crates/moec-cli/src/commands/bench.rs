@@ -49,13 +49,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
-    /// Weights; a model folder stands for its shards. Those that no file has are random
+    /// Weights; a model folder stands for its shards. All are random if not given
     #[arg(long, value_name = "W.safetensors", num_args = 1..)]
     weights: Vec<PathBuf>,
 
     /// Packed weights, as `moec pack` writes them
     #[arg(long, value_name = "P.moepack")]
     packed: Option<PathBuf>,
+
+    /// Make up weights that none of the files has, which is an error otherwise
+    #[arg(long, requires = "weights")]
+    seed_missing: bool,
 
     /// The seed of random weights and inputs
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -142,9 +146,9 @@ impl Bench<'_> {
         let options = Options { record, ..self.options.clone() };
         let artifact = moec::compile(self.source, &options, &mut |_| ())
             .map_err(|error| Failure::compile(error, self.source, self.terminal))?;
-        let (files, seed, packed) = (self.files, self.args.seed, self.packed);
-        let (pool, source, terminal) = (self.pool, self.source, self.terminal);
-        let provider = Provider { files, seed, packed, copied: true, pool, source, terminal };
+        let (files, seed, seed_missing) = (self.files, self.args.seed, self.args.seed_missing);
+        let (packed, pool, source, terminal) = (self.packed, self.pool, self.source, self.terminal);
+        let provider = Provider { files, seed, seed_missing, packed, copied: true, pool, source, terminal };
         let loaded = provider.load(&artifact)?.loaded;
         Ok((artifact, loaded))
     }

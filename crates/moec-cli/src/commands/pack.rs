@@ -29,9 +29,13 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE", required_unless_present = "verify")]
     file: Option<PathBuf>,
 
-    /// Weights; a model folder stands for its shards. Those that no file has are random
+    /// Weights; a model folder stands for its shards. All are random if not given
     #[arg(long, value_name = "W.safetensors", num_args = 1.., requires = "file")]
     weights: Vec<PathBuf>,
+
+    /// Make up weights that none of the files has, which is an error otherwise
+    #[arg(long, requires = "weights")]
+    seed_missing: bool,
 
     /// Where the packed weights go
     #[arg(long, short, value_name = "P.moepack", required_unless_present = "verify")]
@@ -75,6 +79,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let provider = Provider {
         files: &files,
         seed: args.seed,
+        seed_missing: args.seed_missing,
         packed: None,
         copied: false,
         pool: &pool,

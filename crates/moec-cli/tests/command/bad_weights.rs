@@ -63,7 +63,7 @@ fn weights_that_are_not_as_declared() {
     let folder = folder();
     let run = |entries: &[Entry<'_>]| {
         folder.write("w.safetensors", safetensors(entries));
-        folder.moec(&["run", "a.moe", "--weights", "w.safetensors"])
+        folder.moec(&["run", "a.moe", "--weights", "w.safetensors", "--seed-missing"])
     };
     insta::assert_snapshot!("weight_shape", run(&[("w", "F32", &[2, 3], floats([0.0; 6]))]).all());
     insta::assert_snapshot!("weight_type", run(&[("w", "BF16", &[3, 2], vec![0; 12])]).all());
@@ -74,6 +74,19 @@ fn weights_that_are_not_as_declared() {
     folder
         .moec(&["run", "a.moe", "--weights", "w.safetensors", "again.safetensors", "again.safetensors"])
         .refused(&["again.safetensors"]);
+}
+
+#[test]
+fn weights_that_no_file_has_are_made_up_when_asked_for() {
+    let folder = folder();
+    folder.write("w.safetensors", safetensors(&[v("experts.0.v"), v("experts.1.v"), v("encoder.w")]));
+    let run = |more: &[&str]| folder.moec(&[&["run", "a.moe", "--weights", "w.safetensors"], more].concat());
+    run(&[]).refused(&["weight-missing", "no file holds \"w\"", "encoder.w"]);
+    let ended = run(&["--seed-missing"]).expect(0);
+    assert!(ended.out.contains("w seeded random"), "{}", ended.out);
+    folder.moec(&["run", "a.moe", "--seed-missing"]).expect(2);
+    folder.write("w.safetensors", safetensors(&[w()]));
+    run(&[]).refused(&["matched 0 of 2 tensors"]);
 }
 
 #[test]

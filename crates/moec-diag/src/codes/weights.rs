@@ -4,6 +4,7 @@ codes! {
     WEIGHT_MISSING = "weight-missing", "a tensor that the files do not have", "\
 The pattern after `from`, with params put in and every index of its dims, must name tensors of the files given. The
 message names the first that is missing and says how many were found; a sharded model needs all of its shards.
+Without files all weights are made up. With files, `--seed-missing` makes up those of which no tensor is there.
 ";
     WEIGHT_SHAPE = "weight-shape", "a weight is stored in another shape", "\
 A `weight` line says how the tensor lies in the file; any other order is an expression on it (`.T`, `transpose`,

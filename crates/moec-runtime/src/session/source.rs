@@ -31,11 +31,12 @@ pub enum Origin {
     Seeded,
 }
 
-/// Weights from files; those that no file has are random numbers that follow from the seed, the name
-/// and the place alone.
+/// Weights from files, or made: random numbers that follow from the seed, the name and the place alone.
 pub struct Weights<'a> {
     files: &'a WeightFiles,
     seed: u64,
+    /// Whether weights that no file has are made.
+    makes: bool,
     pool: &'a dyn Threads,
     sizes: Sizes,
     origins: BTreeMap<String, Origin>,
@@ -43,8 +44,9 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Weights for a program whose sized dims have these values. `watch` is told the name and the bytes
-    /// of each weight when it has been made.
+    /// Weights for a program whose sized dims have these values. All are made where there are no files;
+    /// where there are, one that none of them has is an error. `watch` is told the name and the bytes of
+    /// each weight when it is there.
     pub fn new(
         files: &'a WeightFiles,
         seed: u64,
@@ -52,7 +54,13 @@ impl<'a> Weights<'a> {
         pool: &'a dyn Threads,
         watch: &'a mut dyn FnMut(&str, u64),
     ) -> Weights<'a> {
-        Weights { files, seed, pool, sizes, origins: BTreeMap::new(), watch }
+        let makes = files.paths().next().is_none();
+        Weights { files, seed, makes, pool, sizes, origins: BTreeMap::new(), watch }
+    }
+
+    /// Makes weights that no file has, even where there are files.
+    pub fn make_missing(self) -> Weights<'a> {
+        Weights { makes: true, ..self }
     }
 
     /// Where each weight asked for so far came from.
@@ -71,7 +79,7 @@ impl<'a> Weights<'a> {
         let axes = StackPattern::axes(from);
         let (counts, rest) = shape.split_at(axes.min(shape.len()));
         let pattern = StackPattern::parse(from, axes)?;
-        if !pattern.names(counts).take(1 << 16).any(|tensor| self.files.contains(&tensor)) {
+        if self.makes && !pattern.names(counts).take(1 << 16).any(|tensor| self.files.contains(&tensor)) {
             self.origins.insert(name.to_owned(), Origin::Seeded);
             return Ok(None);
         }

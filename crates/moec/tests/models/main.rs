@@ -10,7 +10,9 @@ mod page;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use moec::Pool;
+use moec::diag::SourceFile;
+use moec::ir::Op;
+use moec::{Folder, ImportOptions, Options, Pool};
 
 use folder::Golden;
 use layer::Layer;
@@ -62,4 +64,29 @@ fn every_folder_gives_the_numbers_of_the_original() {
     }
     wrong.extend(page::settle(&root().join("docs/models.md"), &rows));
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// DeepSeek-V3 limits experts to groups. Where all groups are used, or there is one, the limit limits
+/// nothing: experts are chosen once.
+#[test]
+fn groups_that_are_all_used_vanish() {
+    let golden = root().join("tests/golden/deepseek_v3");
+    let config = std::fs::read_to_string(golden.join("config.json")).unwrap();
+    let choices = |groups: u64, used: u64| {
+        let config = config
+            .replace("\"n_group\": 5", &format!("\"n_group\": {groups}"))
+            .replace("\"topk_group\": 2", &format!("\"topk_group\": {used}"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(golden.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        let source = moec::import(folder.config(), &folder, &ImportOptions::default()).unwrap().source;
+        let source = SourceFile::new("deepseek_v3.moe", source);
+        let artifact = moec::compile(&source, &Options::default(), &mut |_| ()).unwrap();
+        artifact.module().nodes.iter().filter(|node| node.op == Op::TopK).count()
+    };
+    // The best two scores of a group, the best groups, the experts.
+    assert_eq!(choices(5, 2), 3);
+    assert_eq!(choices(5, 5), 1);
+    assert_eq!(choices(1, 1), 1);
 }

@@ -39,8 +39,8 @@ enum Engine {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Tensors in files are named as in the source. Inputs and weights that no file has are random
-numbers that follow from the seed; the report names them. The result is compared with the
+Tensors in files are named as in the source. Inputs that no file has, and all weights where no file
+is given, are random numbers that follow from the seed; the report names them. The result is compared with the
 interpreter's on a few rows (on all of it if its rows depend on each other), unless that would
 take too long.
 
@@ -63,6 +63,10 @@ pub(crate) struct Args {
     /// Packed weights, as `moec pack` writes them; given weight files too, only if it was packed from them
     #[arg(long, value_name = "P.moepack")]
     packed: Option<PathBuf>,
+
+    /// Make up weights that none of the files has, which is an error otherwise
+    #[arg(long, requires = "weights")]
+    seed_missing: bool,
 
     /// Inputs; may be repeated
     #[arg(long, value_name = "I.safetensors", num_args = 1..)]
@@ -150,6 +154,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         seed: args.seed,
         packed: packed.as_ref(),
         copied: false,
+        seed_missing: args.seed_missing,
         pool: &pool,
         source: &source,
         terminal,

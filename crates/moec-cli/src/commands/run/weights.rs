@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use moec::diag::{Diagnostic, SourceFile, codes};
 use moec::interp::Tensor;
-use moec::ir::{Module, TensorType};
+use moec::ir::{Module, Sizes, TensorType};
 use moec::{
     Artifact, Checked, Declaration, DeclarationKind, LoadError, Loaded, Origin, PackedError, PackedFile,
     Pool, WeightBytes, WeightError, WeightFiles, WeightSource, Weights, to_oracle,
@@ -25,6 +25,8 @@ const QUICK: Duration = Duration::from_millis(500);
 pub(in crate::commands) struct Provider<'a> {
     pub(in crate::commands) files: &'a WeightFiles,
     pub(in crate::commands) seed: u64,
+    /// Whether weights that no file has are made where there are files.
+    pub(in crate::commands) seed_missing: bool,
     /// Packed weights, to be taken instead of packing those of the files.
     pub(in crate::commands) packed: Option<&'a PackedFile>,
     /// Whether packed weights are copied into memory rather than mapped.
@@ -44,6 +46,11 @@ pub(in crate::commands) struct Bound {
 }
 
 impl Provider<'_> {
+    fn weights<'a>(&'a self, sizes: Sizes, watch: &'a mut dyn FnMut(&str, u64)) -> Weights<'a> {
+        let weights = Weights::new(self.files, self.seed, sizes, self.pool, watch);
+        if self.seed_missing { weights.make_missing() } else { weights }
+    }
+
     /// Loads the weights of a compiled program.
     pub(in crate::commands) fn load(&self, artifact: &Artifact) -> Result<Bound, Failure> {
         let given = self.files.names().next().is_some();
@@ -86,7 +93,7 @@ impl Provider<'_> {
         let progress = Progress::new(&artifact.checked().ir);
         let mut watch = |name: &str, bytes: u64| progress.advance(name, bytes);
         let sizes = artifact.checked().ir.dims.sized().clone();
-        let mut weights = Weights::new(self.files, self.seed, sizes, self.pool, &mut watch);
+        let mut weights = self.weights(sizes, &mut watch);
         let result = work(&mut weights);
         let origins = weights.origins().clone();
         progress.bar.finish_and_clear();
@@ -103,7 +110,7 @@ impl Provider<'_> {
     pub(super) fn oracle(&self, checked: &Checked) -> Result<(BTreeMap<String, Tensor>, Origins), Failure> {
         let mut nothing = |_: &str, _: u64| ();
         let sizes = checked.ir.dims.sized().clone();
-        let mut weights = Weights::new(self.files, self.seed, sizes.clone(), self.pool, &mut nothing);
+        let mut weights = self.weights(sizes.clone(), &mut nothing);
         let mut tensors = BTreeMap::new();
         for (id, name, ty) in checked.ir.weights() {
             let from = checked.ir.node(id).attrs.str("from");
@@ -168,8 +175,11 @@ fn diagnose(
                     diagnostic.note(format!("not on the command line: {}", missing.siblings.join(", ")));
             }
             // Where others of its stack are there, those would be the nearest names.
-            if !missing.near.is_empty() && missing.stack.as_ref().is_none_or(|(_, found, _)| *found == 0) {
-                diagnostic = diagnostic.help(format!("there is \"{}\"", missing.near.join("\", \"")));
+            if missing.stack.as_ref().is_none_or(|(_, found, _)| *found == 0) {
+                diagnostic = match missing.near.as_slice() {
+                    [] => diagnostic.help("`--seed-missing` makes up the weights that no file has"),
+                    near => diagnostic.help(format!("there is \"{}\"", near.join("\", \""))),
+                };
             }
             Some(diagnostic)
         }
