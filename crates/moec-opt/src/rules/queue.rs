@@ -353,8 +353,7 @@ fn is_behind(v: View<'_>, round: &Round, earlier: &[Round]) -> bool {
 /// Whether a token that chose in earlier rounds chooses another expert in this one.
 fn is_new(v: View<'_>, round: &Round, earlier: &[Round]) -> bool {
     let Some(hot) = choosing(v, round.mask.choice.hot) else { return false };
-    let experts = hot.dim("size").and_then(|size| v.sizing().table().value(size));
-    let enough = experts.is_some_and(|experts| experts > earlier.len() as u64);
+    let enough = hot_size(v, round.mask.choice.hot).is_some_and(|experts| experts > earlier.len() as u64);
     let excluded = excluded(v, hot.arg(0), earlier.len());
     enough && earlier.iter().all(|other| excluded.contains(&other.mask.choice))
 }

@@ -1,10 +1,10 @@
 //! What generated code is given, and the call itself.
 
-use std::ffi::c_void;
-
 use moec_ir::{DimTable, Sizes};
-use moec_plan::abi::{Entry, Frame, Parallel};
+use moec_plan::abi::{Entry, Frame};
 use moec_plan::{BufferId, Plan};
+
+use crate::threads::{Host, run_kernel};
 
 /// The pointers and dims of one caller, reused from call to call.
 pub(super) struct Frames {
@@ -70,14 +70,13 @@ impl Frames {
     /// # Safety
     /// The entry point belongs to the plan of these frames, and every buffer that its phase (or its step) touches
     /// points to memory of the plan's size for the bound dims, as does the scratch memory for every
-    /// worker. `host` is what `parallel` takes.
+    /// worker.
     pub(super) unsafe fn call(
         &mut self,
         entry: Entry,
         step: u64,
         workers: usize,
-        parallel: Parallel,
-        host: *mut c_void,
+        host: &mut Host<'_>,
     ) -> u64 {
         let mut fault = 0;
         self.read.resize(8 * workers, 0);
@@ -88,8 +87,8 @@ impl Frames {
             scratch: self.scratch,
             scratch_stride: self.scratch_stride,
             workers: workers as u64,
-            parallel,
-            host,
+            parallel: run_kernel,
+            host: (&raw mut *host).cast(),
             read: self.read.as_mut_ptr(),
             fault: &raw mut fault,
             step,

@@ -16,12 +16,11 @@ use moec_plan::{BufferId, Phase, Place, Plan};
 use super::arena::{Arena, buffer_bytes};
 use super::frame::Frames;
 use super::given::{Given, Memory};
-use super::slice::{Slice, run_slice};
 use super::source::WeightSource;
 use super::{RunError, nonnull};
 use crate::buffer::{Buffer, BufferError, HUGE_PAGE};
 use crate::packed::{self, PackedError, PackedFile, Summing};
-use crate::threads::Threads;
+use crate::threads::{Host, Threads};
 use crate::weights::WeightError;
 
 /// Weights that cannot be loaded.
@@ -129,7 +128,7 @@ impl Loaded {
                 }
                 let readers = slices.iter().flat_map(|slices| slices.readers.iter().copied());
                 for number in std::iter::once(number).chain(readers) {
-                    let part = Slice { pool, workers, number: slice, count };
+                    let mut host = Host { threads: pool, part: (slice, count), watch: None };
                     // SAFETY: the step touches weights, literals, kept buffers and load scratch, all of
                     // which have memory of the plan's size: weights in `present` and `addresses` until
                     // after the call, the others until the end. A buffer made in slices has memory for
@@ -137,7 +136,7 @@ impl Loaded {
                     // (`Plan::slices`). The step uses no run-time symbol. The entry belongs to this plan.
                     let status = unsafe {
                         let entry = program.entry(Phase::Load);
-                        frames.call(entry, number as u64, workers, run_slice, part.as_host())
+                        frames.call(entry, number as u64, workers, &mut host)
                     };
                     if status != 0 {
                         return Err(LoadError::Fault { step: plan.load[number].name.clone() });

@@ -9,7 +9,6 @@ mod array;
 mod frame;
 mod given;
 mod load;
-mod slice;
 mod source;
 
 use std::fmt;
@@ -25,7 +24,7 @@ pub use load::{LoadError, Loaded};
 pub use source::{Origin, WeightSource, Weights, random_input};
 
 use crate::buffer::{Buffer, BufferError, shape_bytes};
-use crate::threads::{Host, Threads, run_kernel};
+use crate::threads::{Host, Threads};
 use arena::Arena;
 use frame::{Frames, nowhere};
 
@@ -176,13 +175,13 @@ impl Session {
         let entry = self.loaded.program().entry(Phase::Run);
         let mut watch = watch.map(|watch| move |step| watch(step));
         let watch = watch.as_mut().map(|watch| watch as &mut dyn FnMut(usize));
-        let mut host = Host { threads: &*self.pool, watch };
+        let mut host = Host { threads: &*self.pool, part: (0, 1), watch };
         // SAFETY: every buffer of the plan has its pointer: inputs and outputs were set above and
         // have the bytes that the plan's types ask for; weights and kept buffers live in `loaded`,
         // which is not written any more; scratch of the steps that these dims select was sized for
         // them in `bind`, and no other step runs. The entry
         // point belongs to this plan (the promise of `Program`), and the host is lent for the call.
-        let status = unsafe { self.frames.call(entry, 0, bound.workers, run_kernel, (&raw mut host).cast()) };
+        let status = unsafe { self.frames.call(entry, 0, bound.workers, &mut host) };
         match plan.run.get((status as usize).wrapping_sub(1)) {
             Some(step) => Err(RunError::Fault { step: step.name.clone() }),
             None => Ok(()),

@@ -163,6 +163,8 @@ impl Job {
 pub(crate) struct Host<'h> {
     /// Whose threads work.
     pub(crate) threads: &'h dyn Threads,
+    /// Which of how many equal parts of the items of each step is done: loading does some steps slice by slice.
+    pub(crate) part: (u64, u64),
     /// Told the number of each step that is done.
     pub(crate) watch: Option<&'h mut dyn FnMut(usize)>,
 }
@@ -193,9 +195,12 @@ pub(crate) unsafe extern "C" fn run_kernel(
     // SAFETY: by this function's contract.
     let (host, workers) = unsafe { (&mut *host.cast::<Host<'_>>(), (*frame).workers) };
     let frame = SharedFrame(frame);
+    let (number, count) = host.part;
+    let items = items / count;
+    let first = number * items;
     split(host.threads, workers as usize, items, grain, &|worker, range: Range<u64>| {
         // SAFETY: the range is part of `0..items`, and the caller promised the rest.
-        unsafe { kernel(frame.get(), worker as u64, range.start, range.end) }
+        unsafe { kernel(frame.get(), worker as u64, first + range.start, first + range.end) }
     });
     if let Some(watch) = &mut host.watch {
         watch(step as usize);

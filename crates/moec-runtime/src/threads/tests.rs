@@ -116,7 +116,7 @@ fn generated_code_calls_through_a_function_pointer() {
     let buffers = [squares.as_ptr().cast_mut().cast::<u8>()];
     let mut steps = Vec::new();
     let mut watch = |step| steps.push(step);
-    let mut host = Host { threads: &pool, watch: Some(&mut watch) };
+    let mut host = Host { threads: &pool, part: (0, 1), watch: Some(&mut watch) };
     let frame = Frame {
         buffers: buffers.as_ptr(),
         dims: std::ptr::null(),
