@@ -16,7 +16,7 @@
 //!
 //! Rows of a chunk are cut into as few tiles as possible, all of one height `m` but the last: with tiles of
 //! at most 8 rows, 9 rows are 5 and 4. All of them pass by one panel before the next, so that only this one
-//! and the next have to stay in the second-level cache. A block of panels is about [`BLOCK_BYTES`]: with few
+//! and the next have to stay in the second-level cache. A block of panels is about [`BLOCK_BYTES`](moec_plan::BLOCK_BYTES): with few
 //! rows panels stream from memory in order. Each element of a tile is summed in
 //! one order (see [`tile`](crate::tile)), so neither blocks nor the number of rows are seen in
 //! the result.
@@ -25,29 +25,26 @@
 //! one panel then fetch the next one, each its share, so that memory works all the time and no product
 //! waits. With fewer rows the processor's own fetching keeps memory busy, and more only gets in its way.
 
+mod chunk;
+mod work;
+
 use std::collections::BTreeMap;
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value};
 use moec_ir::{DType, Dim};
-use moec_plan::{
-    BLOCK_BYTES, Cold, Groups, Lhs, PackedWeight, Product, RoutingBuffers, RowIndex, Scalar, abi,
-};
+use moec_plan::{Cold, Groups, PackedWeight, Product, Scalar, abi};
 
 use super::context::Cx;
-use super::driver::Work;
-use super::element::Datum;
 use super::pack::Packing;
 use super::scalar::Program;
-use crate::Lanes;
 use crate::tile::TileArgs;
+use chunk::{Pass, Place, Sums, call_tiles, find_rows, finish_panel};
+pub(super) use work::work;
+use work::{BLOCK_ROWS, Cut, cut};
 
-/// Blocks that columns are split into at least, if there are panels enough, to share the work.
-const LEAST_BLOCKS: u64 = 8;
-/// Rows of an item that is not routed.
-const BLOCK_ROWS: u64 = 48;
 /// Rows whose sums are kept at a time; a multiple of every tile's height.
 const CHUNK_ROWS: u64 = 48;
 /// The least rows of a chunk with which the next panel is fetched; fewer where a panel is widened, since it
@@ -65,80 +62,6 @@ const PAIR: usize = 4;
 /// The tiles for each element type of rows and of panels, for 1, 2, .. rows, callable from the function at
 /// hand.
 pub(super) type Tiles = BTreeMap<(DType, DType), Vec<FuncRef>>;
-
-/// How items are cut.
-struct Cut {
-    /// Groups that have rows.
-    groups: Value,
-    /// Panels of a matrix.
-    panels: Value,
-    /// Panels of an item.
-    block: Value,
-    /// Items side by side: blocks of columns.
-    across: Value,
-    /// Items below each other: blocks of rows; 1 if routed.
-    down: Value,
-}
-
-fn cut(cx: &mut Cx<'_, '_>, product: &Product) -> Cut {
-    let weight = &product.weights[0];
-    let n = cx.size(&weight.n);
-    let panels = cx.parts(n, cx.plan.panels.columns);
-    let bytes: u64 = product.weights.iter().map(|w| cx.dtype(w.buffer).bytes() as u64).sum();
-    let k = cx.size(&weight.k);
-    let one = cx.int(1);
-    let k = cx.b.ins().umax(k, one);
-    let panel_bytes = cx.b.ins().imul_imm_u(k, (bytes * cx.plan.panels.columns) as i64);
-    let budget = cx.int(BLOCK_BYTES as i64);
-    let fitting = cx.b.ins().udiv(budget, panel_bytes);
-    let fair = cx.parts(panels, LEAST_BLOCKS);
-    let block = cx.smaller(fitting, fair);
-    let block = cx.b.ins().umax(block, one);
-    let across = cx.parts_of(panels, block);
-    let (groups, down) = match &product.groups {
-        Groups::Batch { count, rows } => {
-            let rows = cx.size(rows);
-            (cx.size(count), cx.parts(rows, BLOCK_ROWS))
-        }
-        Groups::Routed(routing) => {
-            let touched = cx.base(routing.touched);
-            let experts = cx.size(&routing.experts);
-            (cx.load_index(touched, experts), one)
-        }
-    };
-    Cut { groups, panels, block, across, down }
-}
-
-/// Items: groups times blocks of columns, times blocks of rows if not routed.
-pub(super) fn work(cx: &mut Cx<'_, '_>, product: &Product) -> Work {
-    if product.weights.is_empty() {
-        return Work::points(cx, &[]);
-    }
-    let cut = cut(cx, product);
-    let matrices = cx.b.ins().imul(cut.groups, cut.across);
-    let items = cx.b.ins().imul(matrices, cut.down);
-    let rows = match &product.groups {
-        Groups::Batch { rows, .. } => {
-            let rows = cx.size(rows);
-            let most = cx.int(BLOCK_ROWS as i64);
-            cx.smaller(rows, most)
-        }
-        // On average over the experts that have some.
-        Groups::Routed(routing) => {
-            let total = cx.size(&routing.total);
-            let one = cx.int(1);
-            let experts = cx.b.ins().umax(cut.groups, one);
-            cx.b.ins().udiv(total, experts)
-        }
-    };
-    let rows = cx.plus(rows, 1);
-    let k = cx.size(&product.weights[0].k);
-    let cost = cx.b.ins().imul(rows, k);
-    let cost = cx.b.ins().imul(cost, cut.block);
-    let mut work = Work { items, cost };
-    work.scale(cx, product.weights.len());
-    work
-}
 
 /// What all items share.
 struct Shared<'p> {
@@ -158,20 +81,20 @@ struct Shared<'p> {
     height: usize,
     /// For each weight the address of the first panel of an item, 8 bytes each.
     starts: Value,
+    /// Whether it is known that all panels are full.
+    full: bool,
     /// Whether tiles write the result.
     direct: bool,
     signature: SigRef,
 }
 
-/// Whether a tile's sums are the result as they stand: nothing is computed from them, and none are columns
-/// beyond the last.
+/// Whether sums of full panels are the result as they stand: nothing is computed from them.
 fn is_direct(cx: &Cx<'_, '_>, product: &Product) -> bool {
     let sum = product.scalars.list.get(product.value.0 as usize);
     product.weights.len() == 1
         && matches!(sum, Some(Scalar::Accumulator(0)))
         && cx.dtype(product.out.buffer) == DType::F32
         && product.out.strides.get(COLUMN).is_some_and(|stride| stride.is(1))
-        && cx.known(&product.weights[0].n).is_some_and(|n| n.is_multiple_of(cx.plan.panels.columns))
 }
 
 /// One right operand.
@@ -320,7 +243,8 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
     };
     let height = of_weights.iter().map(|tiles| tiles.len()).min().unwrap_or(0);
     let program = Program::new(cx, &product.scalars, &[product.value], 5);
-    let direct = is_direct(cx, product);
+    let full = cx.known(&first.n).is_some_and(|n| n.is_multiple_of(cx.plan.panels.columns));
+    let direct = full && is_direct(cx, product);
     let out_stride = direct.then_some(&product.out.strides[ROW]);
     let (_, rows) = cx.slot(8 * CHUNK_ROWS as usize);
     let k = cx.size(&first.k);
@@ -347,6 +271,7 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
         rows,
         height,
         starts,
+        full,
         direct,
         signature,
     })
@@ -434,174 +359,4 @@ fn prepare_weight(
     let panel = cx.b.ins().imul_imm_u(panel, columns);
     let step = columns * cx.dtype(weight.buffer).bytes() as i64 * weight.interleave as i64;
     Weight { base: cx.base(weight.buffer), panel, step, args, sums, tiles: addresses }
-}
-
-/// Writes the addresses of rows `row..row + count` of the left operand.
-fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value, count: Value) {
-    let Lhs { buffer, offset, group_stride, row_stride, row: by } = &shared.product.lhs;
-    let dtype = cx.dtype(*buffer);
-    let start = cx.start(*buffer, offset);
-    let start = cx.stepped(start, group, group_stride, dtype);
-    let routing = routing(shared.product);
-    let zero = cx.int(0);
-    cx.each(zero, count, |cx, i| {
-        let at = cx.add(row, i);
-        let at = match (by, routing) {
-            (RowIndex::Token, Some(routing)) => {
-                let tokens = cx.base(routing.token);
-                cx.load_index(tokens, at)
-            }
-            _ => at,
-        };
-        let address = cx.stepped(start, at, row_stride, dtype);
-        let entry = cx.element(shared.rows, i, 8);
-        cx.store(address, entry, 0);
-    });
-}
-
-/// A chunk of rows that passes by a block of panels.
-struct Pass {
-    count: Value,
-    /// How many tiles the rows make, and the height of all but the last.
-    tiles: Value,
-    height: Value,
-    /// Whether panels of this block are fetched ahead, and whether that which comes after it is.
-    within: Value,
-    beyond: Value,
-    /// The latter's address; 0 if there is none.
-    after: Value,
-    /// Where the result of the first row begins, if tiles write it.
-    out: Option<Value>,
-}
-
-/// A panel of an item.
-struct Place {
-    /// Its number in its matrix, and in the item.
-    panel: Value,
-    at: Value,
-    /// Whether it is the item's last.
-    last: Value,
-}
-
-/// The sums of a chunk with a panel of every weight.
-fn call_tiles(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, pass: &Pass, place: Place) {
-    let Place { panel: in_matrix, at: panel, last } = place;
-    for (number, weight) in shared.weights.iter().enumerate() {
-        let start = |cx: &mut Cx<'_, '_>, number: usize, panel: Value| {
-            let far = cx.b.ins().imul(panel, shared.weights[number].panel);
-            let start = cx.load(I64, shared.starts, 8 * number as i32);
-            cx.add(start, far)
-        };
-        let address = start(cx, number, panel);
-        cx.store(address, weight.args, offset_of!(TileArgs, panel) as i32);
-        let following = shared.weights.get(number + 1);
-        let (next, wanted) = match following {
-            Some(_) => (start(cx, number + 1, panel), pass.within),
-            None => {
-                let next = cx.plus(panel, 1);
-                let next = start(cx, 0, next);
-                let some = cx.b.ins().icmp_imm_u(IntCC::NotEqual, pass.after, 0);
-                let beyond = cx.b.ins().band(pass.beyond, some);
-                let next = cx.b.ins().select(last, pass.after, next);
-                (next, cx.b.ins().select(last, beyond, pass.within))
-            }
-        };
-        // Each tile fetches its share, so many bytes a step.
-        let following = following.unwrap_or(&shared.weights[0]);
-        let zero = cx.int(0);
-        let whole = cx.int(following.step);
-        let share = cx.parts_of(whole, pass.tiles);
-        let share = cx.b.ins().select(wanted, share, zero);
-        let next = cx.b.ins().select(wanted, next, address);
-        cx.store(share, weight.args, offset_of!(TileArgs, ahead_step) as i32);
-        let part = cx.b.ins().imul(share, shared.steps);
-        cx.each(zero, pass.tiles, |cx, tile| {
-            let row = cx.b.ins().imul(tile, pass.height);
-            let left = cx.b.ins().isub(pass.count, row);
-            let m = cx.smaller(left, pass.height);
-            let rows = cx.element(shared.rows, row, 8);
-            let sums = match pass.out {
-                Some(out) => {
-                    let row = cx.stepped(out, row, &shared.product.out.strides[ROW], DType::F32);
-                    cx.element(row, in_matrix, 4 * shared.columns)
-                }
-                None => cx.element(weight.sums, row, 4 * shared.columns),
-            };
-            let ahead = cx.b.ins().imul(tile, part);
-            let ahead = cx.add(next, ahead);
-            for (offset, value) in [
-                (offset_of!(TileArgs, rows), rows),
-                (offset_of!(TileArgs, out), sums),
-                (offset_of!(TileArgs, ahead), ahead),
-            ] {
-                cx.store(value, weight.args, offset as i32);
-            }
-            let entry = cx.element(weight.tiles, m, 8);
-            let tile = cx.load(I64, entry, -8);
-            cx.b.ins().call_indirect(shared.signature, tile, &[weight.args]);
-        });
-    }
-}
-
-/// The sums of a chunk with one panel of each weight.
-struct Sums {
-    row: Value,
-    count: Value,
-    /// The panel's number in its matrix.
-    panel: Value,
-}
-
-/// Their epilogue and its stores.
-fn finish_panel(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &Program<'_>, of: Sums) {
-    let product = shared.product;
-    let first = cx.b.ins().imul_imm_u(of.panel, shared.columns);
-    let left = cx.b.ins().isub(shared.n, first);
-    let full = cx.int(shared.columns);
-    let valid = cx.smaller(left, full);
-    let zero = cx.int(0);
-    cx.each(zero, of.count, |cx, i| {
-        let row = cx.add(of.row, i);
-        let mut of_row = program.clone();
-        of_row.bind(cx, ROW, row);
-        if let Some(routing) = routing(product) {
-            for (axis, buffer) in [(TOKEN, routing.token), (PAIR, routing.pair)] {
-                if of_row.uses(axis) || moves(&product.out.strides, axis) {
-                    let numbers = cx.base(buffer);
-                    let number = cx.load_index(numbers, row);
-                    of_row.bind(cx, axis, number);
-                }
-            }
-        }
-        let columns = shared.columns as u64;
-        let known = cx.known(&product.weights[0].n).filter(|n| n.is_multiple_of(columns)).map(|_| columns);
-        cx.split_value(valid, known, &[4, 1], &mut |cx, width, c| {
-            let (lanes, ty) = if width == 4 { (Lanes::X4, F32X4) } else { (Lanes::Scalar, F32) };
-            let mut point = of_row.clone();
-            let sums = shared
-                .weights
-                .iter()
-                .map(|weight| {
-                    let sums = cx.element(weight.sums, i, 4 * shared.columns);
-                    let place = cx.element(sums, c, 4);
-                    Datum::number(lanes, cx.load(ty, place, 0))
-                })
-                .collect();
-            point.accumulate(sums);
-            let column = cx.add(first, c);
-            point.bind_lanes(cx, COLUMN, column, lanes);
-            let value = point.datum(cx, product.value);
-            point.store(cx, &product.out, value);
-        });
-    });
-}
-
-fn routing(product: &Product) -> Option<&RoutingBuffers> {
-    match &product.groups {
-        Groups::Routed(routing) => Some(routing),
-        Groups::Batch { .. } => None,
-    }
-}
-
-fn moves(strides: &[Dim], axis: usize) -> bool {
-    strides.get(axis).is_some_and(|stride| !stride.is(0))
 }
