@@ -1,7 +1,7 @@
 //! Target selection: which instruction set, which flags.
 //!
-//! Knows names and features, not what is emitted with them. Emitters ask [`Target::fma`] and
-//! [`Target::tiles`] only.
+//! Knows names and features, not what is emitted with them. Emitters ask [`Target::fma`],
+//! [`Target::tiles`] and [`Target::widens`] only.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use moec_ir::DType;
 use moec_plan::Panels;
 
 use crate::CodegenError;
-use crate::tile::TileFamily;
+use crate::tile::{TileFamily, TileOperands};
 
 /// What the code is for; decides how it addresses its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,13 +165,16 @@ impl Target {
         }
     }
 
+    /// Whether element-wise code has a wide form: where tiles are those of AVX-512.
+    pub(crate) fn widens(&self) -> bool {
+        self.tiles() >= TileFamily::Avx512
+    }
+
     /// The panels that its tiles read; what a plan is made for.
     pub fn panels(&self) -> Panels {
         let tiles = self.tiles();
-        Panels {
-            columns: tiles.columns() as u64,
-            pairs: tiles.interleave(DType::Bf16, DType::Bf16).is_some(),
-        }
+        let pairs = TileOperands { row: DType::Bf16, element: DType::Bf16, interleave: 2 };
+        Panels { columns: tiles.columns() as u64, pairs: tiles.multiplies(pairs) }
     }
 
     /// Whether this process can execute the code: the host has every feature that it may use.

@@ -382,6 +382,17 @@ impl<'a, 'f> LaneEmitter<'a, 'f> {
         }
     }
 
+    /// Loads pairs of bf16, one for each lane, and widens element `half`, 0 or 1, of each.
+    pub fn load_half_of_pair(&mut self, half: usize, pointer: Value, offset: i32) -> Value {
+        let words = self.load(DType::I32, pointer, offset);
+        if half == 0 {
+            return self.bf16_to_f32(words);
+        }
+        let upper = self.int(0xffff_0000);
+        let bits = self.builder.ins().band(words, upper);
+        self.from_bits(bits)
+    }
+
     /// Stores what [`load`](Self::load) gives: `f32` values are rounded to the storage format;
     /// integers must lie in its range.
     ///

@@ -220,7 +220,7 @@ pub struct PackedWeight {
     pub n: Dim,
     /// Length of the contraction, a multiple of `interleave`.
     pub k: Dim,
-    /// Elements of a column that lie side by side: 2 for products of pairs, else 1.
+    /// Elements of a column that lie side by side: 2 for bf16 if `k` allows it, else 1.
     pub interleave: u64,
 }
 
@@ -300,7 +300,7 @@ pub struct Cold {
 
 /// `out[row, col] = epilogue(acc_0[row, col], acc_1[row, col], ..)` where
 /// `acc_i[row, col] = sum over k, ascending, of lhs[row, k] * weight_i[group, k, col]` by fused
-/// multiply-add from zero, or pair by pair where elements lie side by side; whatever the tile.
+/// multiply-add from zero, or pair by pair where rows are bf16; whatever the tile.
 ///
 /// Axes of the epilogue: 0 the row (plan row if routed, row in its group if not), 1 the column,
 /// 2 the group or expert, 3 the token and 4 the pair number of a plan row. The store has strides for

@@ -92,6 +92,11 @@ impl Scalars {
         self.types[id.0 as usize]
     }
 
+    /// Whether `id` is exactly a number of its own element type, not one that is yet to be rounded to it.
+    pub fn is_exact(&self, id: ScalarId) -> bool {
+        matches!(self.get(id), Scalar::Cast(..) | Scalar::Load(_) | Scalar::Const(..))
+    }
+
     /// The part of the program that `id` needs, in order, and what `id` is called there. For kernels
     /// whose scalars do not all make sense over the same axes.
     pub fn needed_by(&self, id: ScalarId) -> (Scalars, ScalarId) {

@@ -2,8 +2,7 @@
 
 use moec_codegen::CodeKind;
 pub use moec_codegen::CodegenError;
-pub use moec_codegen::tile::{Operands, TileFamily, TileSpec, Trial};
-use moec_ir::DType;
+pub use moec_codegen::tile::{Operands, TileFamily, TileOperands, TileSpec, Trial};
 use moec_plan::Kernel;
 
 use crate::{Artifact, Target};
@@ -16,13 +15,11 @@ pub fn family(target: &Target) -> Result<TileFamily, CodegenError> {
     Ok(moec_codegen::Target::named(&target.isa, CodeKind::Object)?.tiles())
 }
 
-/// A product as its tiles see it: element types of rows and panels, length of the sums, columns.
+/// A product as its tiles see it: what they multiply, length of the sums, columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
-    /// Element type of the rows.
-    pub row: DType,
-    /// Element type of the panels.
-    pub element: DType,
+    /// Element types of rows and panels, and how these lie.
+    pub operands: TileOperands,
     /// Length of the sums.
     pub depth: u64,
     /// Columns of the product.
@@ -36,11 +33,11 @@ pub fn shapes(artifact: &Artifact) -> Vec<Shape> {
     let mut shapes = Vec::new();
     for step in &plan.run {
         let Kernel::Product(product) = &step.kernel else { continue };
-        shapes.extend(product.weights.iter().map(|weight| Shape {
-            row: plan.buffer(product.lhs.buffer).dtype,
-            element: plan.buffer(weight.buffer).dtype,
-            depth: size(&weight.k),
-            columns: size(&weight.n),
+        let dtype = |buffer| plan.buffer(buffer).dtype;
+        shapes.extend(product.weights.iter().map(|weight| {
+            let (row, element) = (dtype(product.lhs.buffer), dtype(weight.buffer));
+            let operands = TileOperands { row, element, interleave: weight.interleave };
+            Shape { operands, depth: size(&weight.k), columns: size(&weight.n) }
         }));
     }
     shapes.sort();

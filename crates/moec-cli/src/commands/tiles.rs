@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::builder::PossibleValuesParser;
 use moec::Pool;
 use moec::ir::DType;
-use moec::tiles::{Shape, TileFamily, TileSpec, family, shapes};
+use moec::tiles::{Shape, TileFamily, TileOperands, TileSpec, family, shapes};
 use moec_bench::{Probes, Rates, TileSpeed, tile_speeds};
 
 use crate::arguments::{ModelArgs, options};
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
                 "mixed" => (DType::F32, DType::Bf16),
                 _ => (DType::F32, DType::F32),
             };
-            vec![Shape { row, element, depth, columns }]
+            vec![Shape { operands: TileOperands::of(row, element, depth), depth, columns }]
         }
         _ => return Err(Failure::Usage("--shape takes two numbers, such as --shape 2048,1024".to_owned())),
     };
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     for shape in shapes {
         let tiles = list(&shape, chosen);
         if tiles.is_empty() {
-            let (row, element) = (shape.row, shape.element);
+            let TileOperands { row, element, .. } = shape.operands;
             terminal.out(&format!("no tile of {} multiplies {row} with {element}\n", chosen.name()))?;
             continue;
         }
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
 fn list(shape: &Shape, chosen: TileFamily) -> Vec<TileSpec> {
     let mut tiles: Vec<TileSpec> = Vec::new();
     for family in TileFamily::ALL.into_iter().filter(|family| *family <= chosen) {
-        for tile in family.tiles(shape.row, shape.element) {
+        for tile in family.tiles(shape.operands) {
             if !tiles.contains(&tile) {
                 tiles.push(tile);
             }
@@ -125,7 +125,8 @@ fn table(
     tiles: &[TileSpec],
     speeds: Option<&(Rates, Vec<TileSpeed>)>,
 ) -> String {
-    let Shape { row, element, depth, columns } = shape;
+    let Shape { operands, depth, columns } = shape;
+    let TileOperands { row, element, .. } = operands;
     let mut text = format!("{row} rows, {element} panels, sums of {depth}, {columns} columns");
     if let Some((rates, _)) = speeds {
         let flops = rates.products(*row) / 1e9;
@@ -155,7 +156,7 @@ fn table(
             let _ = write!(text, " {flops:>9.1} {peak:>7.0}% {bytes:>7.1} {bandwidth:>11.0}%");
         }
         let is_picked =
-            |rows: &&u64| chosen.tile(*row, *element, chosen.height_for(**rows as usize)) == Some(*tile);
+            |rows: &&u64| chosen.tile(*operands, chosen.height_for(**rows as usize)) == Some(*tile);
         let picked: Vec<String> = args.rows.iter().filter(is_picked).map(|rows| rows.to_string()).collect();
         let _ = writeln!(text, "  {}", picked.join(", "));
     }

@@ -131,6 +131,21 @@ impl Cx<'_, '_> {
         }
     }
 
+    /// What is stored of four lanes of `f32` or `i32` as elements of type `dtype`: themselves, or patterns of
+    /// 16 bits in the lower halves of `i32` lanes. `exact` says that such a pattern is all that they hold.
+    pub(super) fn pattern(&mut self, dtype: DType, value: Value, exact: bool) -> Value {
+        let mut e = self.lanes(Lanes::X4);
+        match dtype {
+            DType::Bf16 if exact => {
+                let bits = e.to_bits(value);
+                e.shift_right(bits, 16)
+            }
+            DType::Bf16 => e.f32_to_bf16(value),
+            DType::F16 => e.f32_to_f16(value),
+            DType::F32 | DType::I32 | DType::U8 | DType::Bool => value,
+        }
+    }
+
     /// The element-wise operation `op` on operands of element type `dtype` (of `select`: that of
     /// the branches) in equally many lanes.
     pub(super) fn apply(&mut self, op: Op, dtype: DType, args: &[Datum]) -> Datum {

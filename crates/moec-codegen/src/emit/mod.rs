@@ -14,6 +14,7 @@ mod driver;
 mod element;
 mod fold;
 mod group;
+mod line;
 mod loops;
 mod map;
 mod pack;
@@ -36,14 +37,15 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Module};
-use moec_ir::DType;
 use moec_plan::{Kernel, Phase, Plan, Step};
 
 use self::context::Cx;
+use self::line::Line;
+use crate::tile::TileOperands;
 use crate::{CodeModule, CodegenError};
 
-/// The tiles for each element type of rows and of panels, for 1, 2, .. rows.
-type TileIds = BTreeMap<(DType, DType), Vec<FuncId>>;
+/// The tiles for each kind of operands, for 1, 2, .. rows.
+type TileIds = BTreeMap<TileOperands, Vec<FuncId>>;
 
 /// The symbol of an entry point.
 pub(crate) fn entry_name(plan: &Plan, phase: Phase) -> String {
@@ -83,22 +85,21 @@ pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Resu
     Ok(())
 }
 
-/// Every height of tile for the element types of every product of the plan.
+/// Every height of tile for the operands of every product of the plan.
 fn define_tiles<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Result<TileIds, CodegenError> {
     let products = plan.load.iter().chain(&plan.run).filter_map(|step| match &step.kernel {
         Kernel::Product(product) => Some(product),
         _ => None,
     });
-    let elements: BTreeSet<(DType, DType)> = products
-        .flat_map(|product| product.weights.iter().map(|weight| (product.lhs.buffer, weight.buffer)))
-        .map(|(row, weight)| (plan.buffer(row).dtype, plan.buffer(weight).dtype))
+    let operands: BTreeSet<TileOperands> = products
+        .flat_map(|product| product.weights.iter().map(|weight| product::operands(plan, product, weight)))
         .collect();
     let mut tiles = TileIds::new();
-    for (row, element) in elements {
-        let heights = module.target().tiles().tiles(row, element);
+    for operands in operands {
+        let heights = module.target().tiles().tiles(operands);
         let ids = heights.map(|tile| tile.define(module, false)).collect::<Result<Vec<_>, _>>()?;
         if !ids.is_empty() {
-            tiles.insert((row, element), ids);
+            tiles.insert(operands, ids);
         }
     }
     Ok(tiles)
@@ -114,27 +115,38 @@ fn define_kernel<M: Module>(
     let signature = module.signature(&[I64; 4], &[]);
     let id = module.declare(name, &signature, false)?;
     let fma = module.target().fma();
+    let line = match kernel {
+        Kernel::Product(product) if !product::is_direct(plan, product) => {
+            line::define(module, plan, &format!("{name}.line"), product)?
+        }
+        _ => None,
+    };
     module.define(id, |b, m| {
-        let tiles = match kernel {
-            Kernel::Product(_) => callable(tiles, b, m),
-            _ => product::Tiles::new(),
+        let callees = match kernel {
+            Kernel::Product(_) => callable(tiles, line, b, m),
+            _ => product::Callees::default(),
         };
         let mut cx = Cx::begin(b, plan, fma);
-        emit_kernel(&mut cx, kernel, &tiles);
+        emit_kernel(&mut cx, kernel, &callees);
         cx.b.ins().return_(&[]);
         cx.finish(name)
     })?;
     Ok(id)
 }
 
-/// The tiles, to be called from the function that `b` builds.
-fn callable<M: Module>(tiles: &TileIds, b: &mut FunctionBuilder<'_>, module: &mut M) -> product::Tiles {
-    let mut refer =
-        |ids: &Vec<FuncId>| ids.iter().map(|id| module.declare_func_in_func(*id, b.func)).collect();
-    tiles.iter().map(|(elements, ids)| (*elements, refer(ids))).collect()
+/// The tiles and the wide form of an epilogue, to be called from the function that `b` builds.
+fn callable<M: Module>(
+    tiles: &TileIds,
+    line: Option<(Line, FuncId)>,
+    b: &mut FunctionBuilder<'_>,
+    module: &mut M,
+) -> product::Callees {
+    let mut refer = |id: FuncId| module.declare_func_in_func(id, b.func);
+    let tiles = tiles.iter().map(|(operands, ids)| (*operands, ids.iter().map(|id| refer(*id)).collect()));
+    product::Callees { tiles: tiles.collect(), line: line.map(|(line, id)| (line, refer(id))) }
 }
 
-fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
+fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, callees: &product::Callees) {
     let [worker, begin, end] = [1, 2, 3].map(|n| cx.parameter(n));
     match kernel {
         Kernel::Map(map) => map::emit(cx, map, begin, end),
@@ -144,7 +156,7 @@ fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, tiles: &product::Tiles) {
         Kernel::Seat(seat) => seat::emit(cx, seat, worker),
         Kernel::Group(group) => group::emit(cx, group, worker),
         Kernel::Pack(pack) => pack::emit(cx, pack, begin, end),
-        Kernel::Product(product) => product::emit(cx, product, tiles, worker, begin, end),
+        Kernel::Product(product) => product::emit(cx, product, callees, worker, begin, end),
     }
 }
 

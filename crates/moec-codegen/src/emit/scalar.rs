@@ -53,32 +53,90 @@ impl<'p> Program<'p> {
         roots: &[ScalarId],
         axes: usize,
     ) -> Program<'p> {
-        let count = scalars.list.len();
-        let mut depends = vec![0; count];
-        for (at, scalar) in scalars.list.iter().enumerate() {
-            let own = match scalar {
-                Scalar::Load(load) => load.terms.iter().fold(0, |bits, (index, _)| match index {
-                    Index::Axis(axis) => bits | 1 << axis,
-                    Index::Value(_) => bits,
-                }),
-                Scalar::Iota(axis) => 1 << axis,
-                Scalar::Accumulator(_) => 0b11,
-                _ => 0,
-            };
-            depends[at] = operands(scalar).iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
-        }
         let mut program = Program {
             scalars,
-            depends: depends.into(),
+            depends: depends(scalars).into(),
             needed: needed(scalars, roots).into(),
             index: vec![None; axes],
             order: Vec::new(),
             vector: None,
-            values: vec![None; count],
+            values: vec![None; scalars.list.len()],
             accumulators: Vec::new(),
         };
         program.advance(cx);
         program
+    }
+
+    /// What `root` follows from along `axis`, the last to be bound: scalars that differ by lane and lie side
+    /// by side (`true`), and those that are one for all lanes. None if it cannot be had from such alone.
+    pub(super) fn leaves(
+        scalars: &Scalars,
+        root: ScalarId,
+        axis: usize,
+        beside: impl Fn(&Dim) -> bool,
+    ) -> Option<Vec<(ScalarId, bool)>> {
+        let depends = depends(scalars);
+        let varies = |id: &ScalarId| depends[id.0 as usize] & 1 << axis != 0;
+        let (mut leaves, mut open) = (Vec::new(), vec![root]);
+        let mut seen = vec![false; scalars.list.len()];
+        while let Some(id) = open.pop() {
+            if std::mem::replace(&mut seen[id.0 as usize], true) {
+                continue;
+            }
+            match scalars.get(id) {
+                Scalar::Const(DType::F32 | DType::I32, _) => {}
+                _ if !varies(&id) => leaves.push((id, false)),
+                Scalar::Accumulator(_) => leaves.push((id, true)),
+                Scalar::Load(load) => {
+                    let along = |(index, stride): &(Index, Dim)| match index {
+                        Index::Axis(other) if *other == axis => beside(stride),
+                        Index::Axis(_) => true,
+                        Index::Value(id) => !varies(id),
+                    };
+                    if !load.terms.iter().all(along) {
+                        return None;
+                    }
+                    leaves.push((id, true));
+                }
+                Scalar::Apply(_, args) => open.extend(args),
+                Scalar::Cast(_, arg) => open.push(*arg),
+                Scalar::Iota(_) | Scalar::Size(_) | Scalar::InRange(..) | Scalar::Const(..) => return None,
+            }
+        }
+        Some(leaves)
+    }
+
+    /// The program of `root` in four lanes along `axis`, where its leaves have these values.
+    pub(super) fn of_line(
+        cx: &mut Cx<'_, '_>,
+        scalars: &'p Scalars,
+        root: ScalarId,
+        axis: usize,
+        leaves: &[(ScalarId, Datum)],
+    ) -> Program<'p> {
+        let mut values = vec![None; scalars.list.len()];
+        for (id, datum) in leaves {
+            values[id.0 as usize] = Some(*datum);
+        }
+        let is_leaf = |at: usize| values[at].is_some();
+        let needed = needed_from(scalars, &[root], is_leaf);
+        let mut program = Program {
+            scalars,
+            depends: depends(scalars).into(),
+            needed: needed.into(),
+            index: Vec::new(),
+            order: (0..64).collect(),
+            vector: Some(axis),
+            values,
+            accumulators: Vec::new(),
+        };
+        program.advance(cx);
+        program
+    }
+
+    /// Where the element of `load` is at this point; of lane 0 where there are four.
+    pub(super) fn place_of(&self, cx: &mut Cx<'_, '_>, load: &Load) -> Value {
+        self.address(cx, load).0
     }
 
     /// Fixes the index of an axis.
@@ -158,16 +216,7 @@ impl<'p> Program<'p> {
     /// Stores `datum` at this point: in four lanes if the last axis was bound so.
     pub(super) fn store(&self, cx: &mut Cx<'_, '_>, out: &Store, datum: Datum) {
         let dtype = cx.dtype(out.buffer);
-        let mut address = cx.start(out.buffer, &out.offset);
-        for &axis in &self.order {
-            if let (Some(index), Some(stride)) = (self.index[axis], out.strides.get(axis)) {
-                address = cx.stepped(address, index, stride, dtype);
-            }
-        }
-        let unbound = |axis: usize| self.index.get(axis).copied().flatten().is_none();
-        if (0..out.strides.len()).any(|axis| unbound(axis) && !out.strides[axis].is(0)) {
-            cx.refuse("a store moves along an axis that its kernel has not");
-        }
+        let mut address = self.place_in(cx, out);
         let Some(vector) = self.vector else {
             return store_element(cx, dtype, datum, address);
         };
@@ -182,6 +231,22 @@ impl<'p> Program<'p> {
             store_element(cx, dtype, Datum::number(Lanes::Scalar, value), address);
             address = cx.add(address, far);
         }
+    }
+
+    /// Where this point is stored; lane 0 where there are four.
+    pub(super) fn place_in(&self, cx: &mut Cx<'_, '_>, out: &Store) -> Value {
+        let dtype = cx.dtype(out.buffer);
+        let mut address = cx.start(out.buffer, &out.offset);
+        for &axis in &self.order {
+            if let (Some(index), Some(stride)) = (self.index[axis], out.strides.get(axis)) {
+                address = cx.stepped(address, index, stride, dtype);
+            }
+        }
+        let unbound = |axis: usize| self.index.get(axis).copied().flatten().is_none();
+        if (0..out.strides.len()).any(|axis| unbound(axis) && !out.strides[axis].is(0)) {
+            cx.refuse("a store moves along an axis that its kernel has not");
+        }
+        address
     }
 
     /// Emits every wanted scalar whose axes are bound.
@@ -271,14 +336,30 @@ impl<'p> Program<'p> {
         Datum::number(lanes, all)
     }
 
-    /// An access. The part of the address that is common to the lanes is summed outermost axis
-    /// first, so that Cranelift can move its beginning out of the inner loops.
+    /// An access.
     fn load(&self, cx: &mut Cx<'_, '_>, load: &Load, lanes: Lanes) -> Datum {
+        let dtype = cx.dtype(load.buffer);
+        let (address, by_lane) = self.address(cx, load);
+        let contiguous = match by_lane[..] {
+            [] => true,
+            [(None, stride)] => cx.known(stride) == Some(1),
+            _ => false,
+        };
+        if lanes == Lanes::Scalar || contiguous {
+            return load_element(cx, dtype, lanes, address);
+        }
+        let addresses = lane_addresses(cx, address, &by_lane, dtype);
+        load_lanes(cx, dtype, &addresses)
+    }
+
+    /// The address of an access, and what differs between the lanes: an index of each, or its number, and a
+    /// stride. The part that is common to the lanes is summed outermost axis first, so that Cranelift can
+    /// move its beginning out of the inner loops.
+    fn address<'l>(&self, cx: &mut Cx<'_, '_>, load: &'l Load) -> (Value, Vec<(Option<Value>, &'l Dim)>) {
         let dtype = cx.dtype(load.buffer);
         let mut terms: Vec<_> = load.terms.iter().collect();
         terms.sort_by_key(|(index, _)| self.depth(index));
         let mut address = cx.start(load.buffer, &load.offset);
-        // What differs between the lanes: an index of each and a stride.
         let mut by_lane = Vec::new();
         for (index, stride) in terms {
             match index {
@@ -301,16 +382,7 @@ impl<'p> Program<'p> {
                 }
             }
         }
-        let contiguous = match by_lane[..] {
-            [] => true,
-            [(None, stride)] => cx.known(stride) == Some(1),
-            _ => false,
-        };
-        if lanes == Lanes::Scalar || contiguous {
-            return load_element(cx, dtype, lanes, address);
-        }
-        let addresses = lane_addresses(cx, address, &by_lane, dtype);
-        load_lanes(cx, dtype, &addresses)
+        (address, by_lane)
     }
 
     /// How deep in the loop nest an index is known.
@@ -323,14 +395,37 @@ impl<'p> Program<'p> {
     }
 }
 
+/// For each scalar the axes that it depends on, as bits.
+fn depends(scalars: &Scalars) -> Vec<u64> {
+    let mut depends = vec![0; scalars.list.len()];
+    for (at, scalar) in scalars.list.iter().enumerate() {
+        let own = match scalar {
+            Scalar::Load(load) => load.terms.iter().fold(0, |bits, (index, _)| match index {
+                Index::Axis(axis) => bits | 1 << axis,
+                Index::Value(_) => bits,
+            }),
+            Scalar::Iota(axis) => 1 << axis,
+            Scalar::Accumulator(_) => 0b11,
+            _ => 0,
+        };
+        depends[at] = operands(scalar).iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
+    }
+    depends
+}
+
 /// Which scalars are computed for the sake of `roots`.
 fn needed(scalars: &Scalars, roots: &[ScalarId]) -> Vec<bool> {
+    needed_from(scalars, roots, |_| false)
+}
+
+/// The same where some are given.
+fn needed_from(scalars: &Scalars, roots: &[ScalarId], given: impl Fn(usize) -> bool) -> Vec<bool> {
     let mut needed = vec![false; scalars.list.len()];
     for root in roots {
         needed[root.0 as usize] = true;
     }
     for at in (0..needed.len()).rev() {
-        if needed[at] {
+        if needed[at] && !given(at) {
             for id in operands(&scalars.list[at]) {
                 needed[id.0 as usize] = true;
             }

@@ -25,9 +25,8 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
-use moec_ir::DType;
 
-use super::{TileArgs, TileFamily, TileSpec};
+use super::{TileArgs, TileFamily, TileOperands, TileSpec};
 use crate::{LaneEmitter, Lanes};
 
 /// Columns per vector.
@@ -38,10 +37,10 @@ const COLUMNS: usize = 16;
 /// How a tile of some height uses the registers.
 struct Shape {
     rows: usize,
-    element: DType,
+    operands: TileOperands,
     /// Columns per sweep over `k`: so many that the sums fit into the registers.
     sweep: usize,
-    /// Steps of `k` per round of the main loop.
+    /// Steps per round of the main loop.
     unroll: usize,
     /// Whether an element of the left operand is loaded again for every vector of columns, which
     /// costs loads and saves the register that keeps it.
@@ -56,7 +55,17 @@ impl Shape {
             3 | 4 => (COLUMNS / 2, 2, false),
             _ => (COLUMNS / 2, 1, true),
         };
-        Shape { rows: tile.rows, element: tile.element, sweep, unroll, reload }
+        Shape { rows: tile.rows, operands: tile.operands, sweep, unroll, reload }
+    }
+
+    /// How far a step goes along the sums.
+    fn depth_of_step(&self) -> usize {
+        self.operands.interleave as usize
+    }
+
+    /// Bytes of a column that a step reads.
+    fn word_bytes(&self) -> usize {
+        self.operands.element.bytes() * self.depth_of_step()
     }
 }
 
@@ -95,7 +104,7 @@ fn load_operands(b: &mut FunctionBuilder<'_>, tile: &Shape, args: Value) -> Oper
     let out = field(offset_of!(TileArgs, out));
     let out_stride = field(offset_of!(TileArgs, out_stride));
     let rows = (0..tile.rows).map(|r| b.ins().load(I64, constant_data(), rows, bytes(r * 8))).collect();
-    let round = -(tile.unroll as i64);
+    let round = -((tile.unroll * tile.depth_of_step()) as i64);
     let rounds = b.ins().band_imm_s(depth, round);
     let rounds_end = b.ins().ishl_imm_u(rounds, 2);
     let end = b.ins().ishl_imm_u(depth, 2);
@@ -110,7 +119,7 @@ fn load_operands(b: &mut FunctionBuilder<'_>, tile: &Shape, args: Value) -> Oper
 fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &Shape, fma: bool, operands: &Operands, column: usize) {
     let vectors = tile.sweep / LANES;
     let first = b.ins().iconst(I64, 0);
-    let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.element.bytes()) as i64);
+    let panel = b.ins().iadd_imm_u(operands.panel, (column * tile.word_bytes()) as i64);
     let zero = b.ins().f32const(0.0);
     let zero = b.ins().splat(F32X4, zero);
     let mut carried = vec![first, panel];
@@ -131,8 +140,8 @@ fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &Shape, fma: bool, operands: &O
         for step in 0..*count {
             emit_step(b, tile, fma, operands, step, &mut next);
         }
-        next[0] = b.ins().iadd_imm_u(next[0], (count * 4) as i64);
-        next[1] = b.ins().iadd_imm_u(next[1], (count * COLUMNS * tile.element.bytes()) as i64);
+        next[0] = b.ins().iadd_imm_u(next[0], (count * tile.depth_of_step() * 4) as i64);
+        next[1] = b.ins().iadd_imm_u(next[1], (count * COLUMNS * tile.word_bytes()) as i64);
         b.ins().jump(test, &arguments(&next));
         b.switch_to_block(done);
         for block in [test, body, done] {
@@ -151,7 +160,7 @@ fn emit_sweep(b: &mut FunctionBuilder<'_>, tile: &Shape, fma: bool, operands: &O
     }
 }
 
-/// One `k`: `carried` is the row offset, the panel pointer and the sums, row by row.
+/// One `k`, or a pair of them: `carried` is the row offset, the panel pointer and the sums, row by row.
 fn emit_step(
     b: &mut FunctionBuilder<'_>,
     tile: &Shape,
@@ -162,24 +171,30 @@ fn emit_step(
 ) {
     let [offset, panel] = [carried[0], carried[1]];
     let vectors = tile.sweep / LANES;
-    let element = tile.element.bytes();
-    let columns: Vec<Value> = (0..vectors)
-        .map(|v| {
-            let place = bytes((step * COLUMNS + v * LANES) * element);
-            LaneEmitter::new(b, Lanes::X4, fma).load(tile.element, panel, place)
-        })
-        .collect();
-    for (r, row) in operands.rows.iter().enumerate() {
-        let place = b.ins().iadd(*row, offset);
-        let mut kept = None;
-        for (v, column) in columns.iter().enumerate() {
-            let a = kept.unwrap_or_else(|| {
-                let a = b.ins().load(F32, constant_data(), place, bytes(step * 4));
-                b.ins().splat(F32X4, a)
-            });
-            kept = (!tile.reload).then_some(a);
-            let sum = &mut carried[2 + r * vectors + v];
-            *sum = LaneEmitter::new(b, Lanes::X4, fma).mul_add(a, *column, *sum);
+    let depth = tile.depth_of_step();
+    for half in 0..depth {
+        let columns: Vec<Value> = (0..vectors)
+            .map(|v| {
+                let place = bytes((step * COLUMNS + v * LANES) * tile.word_bytes());
+                let mut e = LaneEmitter::new(b, Lanes::X4, fma);
+                match depth {
+                    1 => e.load(tile.operands.element, panel, place),
+                    _ => e.load_half_of_pair(half, panel, place),
+                }
+            })
+            .collect();
+        for (r, row) in operands.rows.iter().enumerate() {
+            let place = b.ins().iadd(*row, offset);
+            let mut kept = None;
+            for (v, column) in columns.iter().enumerate() {
+                let a = kept.unwrap_or_else(|| {
+                    let a = b.ins().load(F32, constant_data(), place, bytes((step * depth + half) * 4));
+                    b.ins().splat(F32X4, a)
+                });
+                kept = (!tile.reload).then_some(a);
+                let sum = &mut carried[2 + r * vectors + v];
+                *sum = LaneEmitter::new(b, Lanes::X4, fma).mul_add(a, *column, *sum);
+            }
         }
     }
 }

@@ -15,10 +15,12 @@
 //!   panel, writes exactly `columns` floats of each of the `m` output rows. `depth` may be 0.
 //! - **Packing.** A panel is `[depth][columns]` elements, aligned to [`PANEL_ALIGNMENT`] bytes for
 //!   speed. Matrix columns beyond the last are packed as zeros; whoever reads `out` ignores them.
-//! - **Pair products.** Where rows are bf16, so is the panel, which is `[depth / 2][columns][2]`, and
-//!   `depth` is even. A sum then takes two products at a time, in ascending order of pairs, as the
-//!   instruction defines it: subnormal numbers count as zero, and sums round to the nearest. Heights
-//!   agree bit by bit here too; no other family has such tiles.
+//! - **Pairs.** A panel of bf16 may be `[depth / 2][columns][2]`, with an even `depth`. Two elements of a
+//!   column are then one word, whose halves are widened with one instruction each. The order of sums does
+//!   not change.
+//! - **Pair products.** Where rows are bf16, so is the panel, in pairs. A sum then takes two products at a
+//!   time, in ascending order of pairs, as the instruction defines it: subnormal numbers count as zero, and
+//!   sums round to the nearest. Heights agree bit by bit here too; one family has such tiles.
 //!
 //! A target has one family ([`Target::tiles`](crate::Target::tiles)): [`TileFamily::tiles`] lists
 //! its tiles, [`TileSpec::define`] compiles one into a module. `clif` emits the portable family,
@@ -121,28 +123,54 @@ impl TileFamily {
         rows.div_ceil(rows.div_ceil(self.tallest()).max(1))
     }
 
-    /// Elements of one column that lie side by side in a panel for rows of that element type; none if
-    /// there are no such tiles.
-    pub fn interleave(self, row: DType, element: DType) -> Option<usize> {
-        match (row, element) {
-            (DType::F32, DType::F32 | DType::Bf16 | DType::F16) => Some(1),
-            (DType::Bf16, DType::Bf16) if self == TileFamily::Avx512Bf16 => Some(2),
-            _ => None,
+    /// Whether it has tiles for those operands.
+    pub fn multiplies(self, operands: TileOperands) -> bool {
+        match (operands.row, operands.element, operands.interleave) {
+            (DType::F32, DType::F32 | DType::Bf16 | DType::F16, 1) | (DType::F32, DType::Bf16, 2) => true,
+            (DType::Bf16, DType::Bf16, 2) => self == TileFamily::Avx512Bf16,
+            _ => false,
         }
     }
 
-    /// The tile for rows and panels of those element types and that height, if there is one.
-    pub fn tile(self, row: DType, element: DType, rows: usize) -> Option<TileSpec> {
-        let interleave = self.interleave(row, element)?;
+    /// The tile for those operands and that height, if there is one.
+    pub fn tile(self, operands: TileOperands, rows: usize) -> Option<TileSpec> {
         // Only the pair products need more than AVX-512F.
-        let family =
-            if self == TileFamily::Avx512Bf16 && interleave == 1 { TileFamily::Avx512 } else { self };
-        (1..=self.tallest()).contains(&rows).then_some(TileSpec { family, row, element, rows })
+        let family = if self == TileFamily::Avx512Bf16 && operands.row == DType::F32 {
+            TileFamily::Avx512
+        } else {
+            self
+        };
+        let some = self.multiplies(operands) && (1..=self.tallest()).contains(&rows);
+        some.then_some(TileSpec { family, operands, rows })
     }
 
-    /// The tiles of all heights for those element types, ascending; none where there is no such tile.
-    pub fn tiles(self, row: DType, element: DType) -> impl Iterator<Item = TileSpec> {
-        (1..=self.tallest()).filter_map(move |rows| self.tile(row, element, rows))
+    /// The tiles of all heights for those operands, ascending; none where there is no such tile.
+    pub fn tiles(self, operands: TileOperands) -> impl Iterator<Item = TileSpec> {
+        (1..=self.tallest()).filter_map(move |rows| self.tile(operands, rows))
+    }
+}
+
+/// What a tile multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TileOperands {
+    /// Element type of the rows.
+    pub row: DType,
+    /// Element type of the panel; widened exactly to f32 where rows are f32.
+    pub element: DType,
+    /// Elements of a column that lie side by side in the panel: 2 if it is in pairs, else 1.
+    pub interleave: u64,
+}
+
+impl TileOperands {
+    /// The operands of products whose sums have that length: panels of bf16 are in pairs if it is even.
+    pub fn of(row: DType, element: DType, depth: u64) -> TileOperands {
+        let pairs = element == DType::Bf16 && depth.is_multiple_of(2);
+        TileOperands { row, element, interleave: if pairs { 2 } else { 1 } }
+    }
+
+    /// Whether elements of the panel are widened.
+    fn widens(self) -> bool {
+        self.row != self.element
     }
 }
 
@@ -150,8 +178,7 @@ impl TileFamily {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TileSpec {
     family: TileFamily,
-    row: DType,
-    element: DType,
+    operands: TileOperands,
     rows: usize,
 }
 
@@ -161,14 +188,9 @@ impl TileSpec {
         self.family
     }
 
-    /// Element type of the rows.
-    pub fn row(&self) -> DType {
-        self.row
-    }
-
-    /// Element type of the panel; widened exactly to f32 where rows are f32.
-    pub fn element(&self) -> DType {
-        self.element
+    /// What it multiplies.
+    pub fn operands(&self) -> TileOperands {
+        self.operands
     }
 
     /// Height `m`.
@@ -176,14 +198,17 @@ impl TileSpec {
         self.rows
     }
 
-    /// The function's symbol and its name in listings and reports, such as `avx512_mm_bf16_8x32`.
+    /// The function's symbol and its name in listings and reports, such as `avx512_mm_bf16x2_8x32`, where
+    /// `x2` is a panel in pairs.
     pub fn name(&self) -> String {
-        format!("{}_mm_{}_{}x{}", self.family.name(), self.element, self.rows, self.family.columns())
+        let pairs = if self.operands.interleave == 2 { "x2" } else { "" };
+        let (family, element) = (self.family.name(), self.operands.element);
+        format!("{family}_mm_{element}{pairs}_{}x{}", self.rows, self.family.columns())
     }
 
     /// Bytes of one panel for sums of length `depth`.
     pub fn panel_bytes(&self, depth: usize) -> usize {
-        depth * self.family.columns() * self.element.bytes()
+        depth * self.family.columns() * self.operands.element.bytes()
     }
 
     /// Compiles the tile into `module` under its name.

@@ -7,18 +7,26 @@ use crate::element_loop::{calls, runnable_targets};
 use crate::guard::{Edge, Guarded};
 use crate::{Code, CodeKind, Target};
 
-/// Element types of rows and panels.
-const ELEMENTS: [(DType, DType); 4] = [
-    (DType::F32, DType::F32),
-    (DType::F32, DType::Bf16),
-    (DType::F32, DType::F16),
-    (DType::Bf16, DType::Bf16),
+const PAIR_PRODUCTS: TileOperands = operands(DType::Bf16, DType::Bf16, 2);
+
+/// What tiles multiply.
+const OPERANDS: [TileOperands; 5] = [
+    operands(DType::F32, DType::F32, 1),
+    operands(DType::F32, DType::Bf16, 1),
+    operands(DType::F32, DType::Bf16, 2),
+    operands(DType::F32, DType::F16, 1),
+    PAIR_PRODUCTS,
 ];
+
+const fn operands(row: DType, element: DType, interleave: u64) -> TileOperands {
+    TileOperands { row, element, interleave }
+}
 
 /// Every tile of every family that the target runs.
 fn tiles(target: &Target) -> Vec<TileSpec> {
     let families = TileFamily::ALL.into_iter().filter(|family| *family <= target.tiles());
-    let of_family = |family: TileFamily| ELEMENTS.into_iter().flat_map(move |(r, e)| family.tiles(r, e));
+    let of_family =
+        |family: TileFamily| OPERANDS.into_iter().flat_map(move |operands| family.tiles(operands));
     let mut tiles: Vec<TileSpec> = families.flat_map(of_family).collect();
     // A family that adds tiles to those of another lists these as well.
     tiles.sort_by_key(TileSpec::name);
@@ -77,26 +85,44 @@ fn packed(element: DType, panel: &[f32]) -> (Vec<u8>, Vec<f32>) {
 
 #[test]
 fn names_say_what_a_tile_is() {
-    let name =
-        |family: TileFamily, element, rows| family.tile(DType::F32, element, rows).map(|tile| tile.name());
-    let pairs = |family: TileFamily| family.tile(DType::Bf16, DType::Bf16, 8).map(|tile| tile.name());
-    assert_eq!(pairs(TileFamily::Avx512Bf16).unwrap(), "avx512bf16_mm_bf16_8x32");
-    assert_eq!(pairs(TileFamily::Avx512), None);
-    assert_eq!(name(TileFamily::Avx512Bf16, DType::Bf16, 8).unwrap(), "avx512_mm_bf16_8x32");
-    assert_eq!(name(TileFamily::Clif, DType::F32, 6).unwrap(), "clif_mm_f32_6x16");
-    assert_eq!(name(TileFamily::Avx2, DType::F16, 1).unwrap(), "avx2_mm_f16_1x16");
-    assert_eq!(name(TileFamily::Avx512, DType::Bf16, 8).unwrap(), "avx512_mm_bf16_8x32");
-    assert_eq!(name(TileFamily::Avx512, DType::Bf16, 9), None);
-    assert_eq!(name(TileFamily::Clif, DType::F32, 0), None);
-    assert_eq!(name(TileFamily::Clif, DType::I32, 1), None);
+    let name = |family: TileFamily, row, element, interleave, rows| {
+        family.tile(operands(row, element, interleave), rows).map(|tile| tile.name())
+    };
+    let widening =
+        |family: TileFamily, element, depth, rows| name(family, DType::F32, element, depth, rows).unwrap();
+    assert_eq!(widening(TileFamily::Avx512Bf16, DType::Bf16, 1, 8), "avx512_mm_bf16_8x32");
+    assert_eq!(widening(TileFamily::Avx512Bf16, DType::Bf16, 2, 8), "avx512_mm_bf16x2_8x32");
+    assert_eq!(widening(TileFamily::Clif, DType::F32, 1, 6), "clif_mm_f32_6x16");
+    assert_eq!(widening(TileFamily::Avx2, DType::F16, 1, 1), "avx2_mm_f16_1x16");
+    let none = [
+        name(TileFamily::Avx512, DType::Bf16, DType::Bf16, 2, 8),
+        name(TileFamily::Avx512, DType::F32, DType::Bf16, 1, 9),
+        name(TileFamily::Clif, DType::F32, DType::F32, 1, 0),
+        name(TileFamily::Clif, DType::F32, DType::I32, 1, 1),
+        name(TileFamily::Clif, DType::F32, DType::F32, 2, 1),
+    ];
+    assert_eq!(none, [const { None }; 5]);
+    let pairs = TileFamily::Avx512Bf16.tile(PAIR_PRODUCTS, 8).unwrap();
+    assert_eq!(pairs.name(), "avx512bf16_mm_bf16x2_8x32");
+}
+
+#[test]
+fn panels_of_bf16_are_in_pairs_where_sums_have_an_even_length() {
+    let interleave = |row, element, depth| TileOperands::of(row, element, depth).interleave;
+    assert_eq!(interleave(DType::F32, DType::Bf16, 6), 2);
+    assert_eq!(interleave(DType::Bf16, DType::Bf16, 0), 2);
+    assert_eq!(interleave(DType::F32, DType::Bf16, 7), 1);
+    assert_eq!(interleave(DType::F32, DType::F32, 6), 1);
+    assert_eq!(interleave(DType::F32, DType::F16, 6), 1);
 }
 
 #[test]
 fn every_tile_is_exact_and_stays_inside_its_buffers() {
     for target in runnable_targets() {
         let code = compile_all(&target);
-        for tile in tiles(&target).iter().filter(|tile| tile.row() == DType::F32) {
-            for depth in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 64, 1000] {
+        for tile in tiles(&target).iter().filter(|tile| tile.operands.row == DType::F32) {
+            let depths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16, 18, 64, 1000];
+            for depth in depths.into_iter().filter(|depth| depth % tile.operands.interleave as usize == 0) {
                 for edge in [Edge::Start, Edge::End] {
                     check(&code, tile, target.fma(), depth, edge);
                 }
@@ -105,12 +131,18 @@ fn every_tile_is_exact_and_stays_inside_its_buffers() {
     }
 }
 
+/// Where element `k` of column `c` lies in a panel.
+fn place(tile: &TileSpec, k: usize, c: usize) -> usize {
+    let beside = tile.operands.interleave as usize;
+    (k / beside * tile.family.columns() + c) * beside + k % beside
+}
+
 /// One call with every buffer at a fault on its `edge`. The panel stays aligned for the tile: its
 /// size is a multiple of 32 bytes.
 fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
     let step = |a: f32, b: f32, sum: f32| if fma { a.mul_add(b, sum) } else { a * b + sum };
     let columns = tile.family.columns();
-    let (panel_bytes, panel) = packed(tile.element, &values(7, depth * columns));
+    let (panel_bytes, panel) = packed(tile.operands.element, &values(7, depth * columns));
     let panel_bytes = Guarded::from_slice(&panel_bytes, edge);
     let rows: Vec<_> =
         (0..tile.rows).map(|r| Guarded::from_slice(&values(100 + r as u32, depth), edge)).collect();
@@ -136,7 +168,7 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
             continue;
         }
         let row = rows[r].as_slice();
-        let want = (0..depth).fold(0f32, |sum, k| step(row[k], panel[k * columns + c], sum));
+        let want = (0..depth).fold(0f32, |sum, k| step(row[k], panel[place(tile, k, c)], sum));
         assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth} row {r} column {c}", tile.name());
     }
 }
@@ -146,7 +178,7 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
 fn products_of_pairs_agree_with_sums_in_f64() {
     for target in runnable_targets().iter().filter(|target| target.panels().pairs) {
         let code = compile_all(target);
-        let pairs: Vec<TileSpec> = target.tiles().tiles(DType::Bf16, DType::Bf16).collect();
+        let pairs: Vec<TileSpec> = target.tiles().tiles(PAIR_PRODUCTS).collect();
         assert_eq!(pairs.len(), target.tiles().tallest());
         for depth in [0, 2, 4, 6, 14, 16, 18, 64, 1000] {
             for edge in [Edge::Start, Edge::End] {
@@ -182,8 +214,7 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge) -> Vec<
     function(code, tile)(&args);
     for (at, &got) in out.as_slice().iter().enumerate() {
         let (r, c) = (at / columns, at % columns);
-        let products =
-            (0..depth).map(|k| f64::from(rows[r].1[k]) * f64::from(panel[(k / 2 * columns + c) * 2 + k % 2]));
+        let products = (0..depth).map(|k| f64::from(rows[r].1[k]) * f64::from(panel[place(tile, k, c)]));
         let (want, size) = products.fold((0.0, 0.0), |(sum, size), p: f64| (sum + p, size + p.abs()));
         let allowed = size * f64::from(f32::EPSILON) * (depth as f64).sqrt().max(2.0);
         assert!((f64::from(got) - want).abs() <= allowed, "{} depth {depth}: {got}, {want}", tile.name());
@@ -214,7 +245,7 @@ fn every_tile_compiles_for_every_target_without_a_call() {
 fn a_target_without_the_instructions_is_refused() {
     let target = Target::named("aarch64", CodeKind::Object).unwrap();
     let mut module = CodeModule::object(&target, "tiles", false).unwrap();
-    let tile = TileFamily::Avx512.tile(DType::F32, DType::F32, 1).unwrap();
+    let tile = TileFamily::Avx512.tile(OPERANDS[0], 1).unwrap();
     let error = tile.define(&mut module, false).unwrap_err();
     assert_eq!(error.to_string(), "target `aarch64`: it cannot run the tile avx512_mm_f32_1x32");
 }

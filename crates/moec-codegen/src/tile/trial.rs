@@ -24,7 +24,7 @@ impl Operands {
         Operands {
             tile: *tile,
             depth,
-            row: vec![0; depth * tile.row().bytes()],
+            row: vec![0; depth * tile.operands().row.bytes()],
             // Not zeros: memory that was never written may all be one page of them.
             panels: vec![1; panels * tile.panel_bytes(depth) + PANEL_ALIGNMENT],
             out: vec![0.0; tile.rows() * tile.family().columns()],
@@ -83,19 +83,19 @@ mod tests {
     use moec_ir::DType;
 
     use super::*;
-    use crate::tile::TileFamily;
+    use crate::tile::{TileFamily, TileOperands};
 
     #[test]
     fn every_tile_sweeps_all_panels() {
         let host = Target::host(CodeKind::Jit).unwrap().tiles();
         for family in TileFamily::ALL.into_iter().filter(|family| *family <= host) {
-            let tiles: Vec<TileSpec> = family.tiles(DType::F32, DType::Bf16).collect();
+            let tiles: Vec<TileSpec> = family.tiles(TileOperands::of(DType::F32, DType::Bf16, 6)).collect();
             let trial = Trial::new(&tiles).unwrap();
             for tile in &tiles {
                 assert_eq!(trial.sweep(&mut Operands::new(tile, 6, 5)), Some(5));
                 assert!(trial.listing(tile).is_some_and(|text| text.lines().count() > 4));
             }
-            let other = family.tile(DType::F32, DType::F32, 1).unwrap();
+            let other = family.tile(TileOperands::of(DType::F32, DType::F32, 6), 1).unwrap();
             assert_eq!(trial.sweep(&mut Operands::new(&other, 6, 5)), None);
         }
     }

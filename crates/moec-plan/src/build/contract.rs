@@ -160,7 +160,7 @@ impl Planner<'_> {
         let order = [letters.groups.as_slice(), &letters.rows, &letters.sum];
         let row = self.row_type(&left, &right, &letters);
         let lhs = self.left(phase, &left, order, row)?;
-        let (weight, dtype) = self.packed(id, &right, &letters, row)?;
+        let (weight, dtype) = self.packed(id, &right, &letters)?;
         let sizes = |list: &[u8]| self.size_of(&left, list);
         let groups = Groups::Batch { count: sizes(&letters.groups)?, rows: sizes(&letters.rows)? };
         let roles = roles.collect();
@@ -190,13 +190,13 @@ impl Planner<'_> {
         }
         let row_type = self.row_type(&left, &right, &letters);
         let placed = match node.op {
-            Op::PlacedMatmul => self.placed(id, &right, &letters, row_type, node.attrs.ints("resident"))?,
+            Op::PlacedMatmul => self.placed(id, &right, &letters, node.attrs.ints("resident"))?,
             _ => None,
         };
         let (weight, cold, dtype) = match placed {
             Some((weight, cold, dtype)) => (weight, Some(cold), dtype),
             None => {
-                let (weight, dtype) = self.packed(id, &right, &letters, row_type)?;
+                let (weight, dtype) = self.packed(id, &right, &letters)?;
                 (weight, None, dtype)
             }
         };
@@ -247,8 +247,7 @@ impl Planner<'_> {
     /// multiplies pairs, and the sum is made of pairs; else `f32`.
     fn row_type(&self, left: &Operand, right: &Operand, letters: &Letters) -> DType {
         let bf16 = |operand: &Operand| self.module.node(operand.value).tensor().dtype == DType::Bf16;
-        let innermost = letters.sum.last().map_or(Vec::new(), |letter| self.sizes(left, &[*letter]));
-        let even = innermost.iter().any(|size| size.as_const().is_some_and(|n| n.is_multiple_of(2)));
+        let even = makes_pairs(&self.sizes(left, &letters.sum));
         if self.panels.pairs && bf16(left) && bf16(right) && even { DType::Bf16 } else { DType::F32 }
     }
 
@@ -307,14 +306,12 @@ impl Planner<'_> {
         Ok(view)
     }
 
-    /// The right operand in panels for rows of element type `row`, packed as early as it is known; and
-    /// its element type.
+    /// The right operand in panels, packed as early as it is known; and its element type.
     fn packed(
         &mut self,
         id: ValueId,
         operand: &Operand,
         letters: &Letters,
-        row: DType,
     ) -> Result<(PackedWeight, DType), PlanError> {
         let view = match self.unwidened(operand.value)? {
             Some(view) => view,
@@ -322,7 +319,7 @@ impl Planner<'_> {
         };
         let dtype = self.buffers[view.buffer.0 as usize].dtype;
         let phase = self.phase(operand.value);
-        let right = self.right_operand(view, operand, letters, row)?;
+        let right = self.right_operand(view, operand, letters)?;
         let (groups, n) = (right.count.clone(), right.columns.clone());
         let right = right.in_groups_of_panels(self.panels.columns)?;
         let mapped = if phase == Phase::Load { self.mapped(&right) } else { None };
@@ -344,13 +341,12 @@ impl Planner<'_> {
         Ok((PackedWeight { groups, n, ..out }, dtype))
     }
 
-    /// A right operand, stored as `view`, by what its axes do.
+    /// A right operand, stored as `view`, by what its axes do. Panels of bf16 are in pairs if they can be.
     fn right_operand(
         &self,
         view: View,
         operand: &Operand,
         letters: &Letters,
-        row: DType,
     ) -> Result<RightOperand, PlanError> {
         let axis = |l: &u8| operand.letters.iter().position(|o| o == l);
         let parts = [&letters.groups, &letters.columns, &letters.sum];
@@ -359,7 +355,8 @@ impl Planner<'_> {
         let [groups, mut n, mut k] = parts.map(|part| self.sizes(operand, part));
         let [count, columns, depth] = [&groups, &n, &k].map(Dim::product);
         let (count, columns, depth) = (count?, columns?, depth?);
-        let interleave = if row == DType::Bf16 { 2 } else { 1 };
+        let bf16 = self.buffers[view.buffer.0 as usize].dtype == DType::Bf16;
+        let interleave = if bf16 && makes_pairs(&k) { 2 } else { 1 };
         if let Some(depth) = k.last_mut().filter(|_| interleave > 1) {
             view = view.side_by_side(groups.len() + n.len(), interleave)?;
             n.push(Dim::constant(interleave));
@@ -376,12 +373,11 @@ impl Planner<'_> {
         id: ValueId,
         operand: &Operand,
         letters: &Letters,
-        row: DType,
         resident: &[i64],
     ) -> Result<Option<(PackedWeight, ColdWeight, DType)>, PlanError> {
         let Some(view) = self.unwidened(operand.value)? else { return Ok(None) };
         let dtype = self.buffers[view.buffer.0 as usize].dtype;
-        let right = self.right_operand(view, operand, letters, row)?;
+        let right = self.right_operand(view, operand, letters)?;
         let (Some(mapped), Some(experts)) = (self.mapped(&right), right.count.as_const()) else {
             return Ok(None);
         };
@@ -527,6 +523,11 @@ impl Planner<'_> {
             self.reduce_into(id, ReduceOp::Sum, &part, &sizes[..rank], &sizes[rank], sum)?;
         }
     }
+}
+
+/// Whether a sum over axes of those sizes, outermost first, is one over pairs of neighbours.
+fn makes_pairs(sum: &[Dim]) -> bool {
+    sum.last().and_then(Dim::as_const).is_some_and(|size| size.is_multiple_of(2))
 }
 
 fn pick(letters: &[u8], keep: impl Fn(&u8) -> bool) -> Vec<u8> {

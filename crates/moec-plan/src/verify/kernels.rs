@@ -90,8 +90,12 @@ impl Checker<'_> {
             if row == DType::Bf16 {
                 one_of(self.plan.buffer(weight.buffer).dtype, &[row])?;
             }
-            if (row == DType::Bf16) != (weight.interleave == 2 && self.plan.panels.pairs) {
+            let pairs = row == DType::Bf16;
+            if pairs && !(self.plan.panels.pairs && weight.interleave == 2) {
                 return Err(format!("rows of {row}, elements by {}", weight.interleave));
+            }
+            if weight.interleave == 2 {
+                one_of(self.plan.buffer(weight.buffer).dtype, &[DType::Bf16])?;
             }
         }
         if let Some(cold) = &k.cold {

@@ -178,7 +178,7 @@ buffers
     y: f32[20*T] output 0
 
 load
-   0 pack_v2: panels v1_panels of w[n0 + 20*k0], groups [], n [20], k [8]
+   0 pack_v2: panels v1_panels of w[n0 + 20*n1 + 40*k0], groups [], n [20, 2] side by side, k [4]
 
 run
    0 product_v3: product of T rows, 20 columns, 8 deep: x[8*row + k] by v1_panels

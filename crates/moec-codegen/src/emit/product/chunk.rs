@@ -6,14 +6,15 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use moec_ir::{DType, Dim};
-use moec_plan::{Groups, Lhs, Product, RoutingBuffers, RowIndex};
+use moec_plan::{Groups, Lhs, Product, RoutingBuffers, RowIndex, Scalar};
 
-use super::{COLUMN, PAIR, ROW, Shared, TOKEN};
+use super::{COLUMN, PAIR, ROW, Shared, TOKEN, Wide};
 use crate::Lanes;
 use crate::emit::context::Cx;
 use crate::emit::element::Datum;
 use crate::emit::scalar::Program;
 use crate::tile::TileArgs;
+use crate::widen::Operand;
 
 /// Writes the addresses of rows `row..row + count` of the left operand.
 pub(super) fn find_rows(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, group: Value, row: Value, count: Value) {
@@ -151,25 +152,73 @@ pub(super) fn finish_panel(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, program: &P
                 }
             }
         }
-        let known = shared.full.then_some(shared.columns as u64);
-        cx.split_value(valid, known, &[4, 1], &mut |cx, width, c| {
-            let (lanes, ty) = if width == 4 { (Lanes::X4, F32X4) } else { (Lanes::Scalar, F32) };
-            let mut point = of_row.clone();
-            let sums = shared
-                .weights
-                .iter()
-                .map(|weight| {
-                    let sums = cx.element(weight.sums, i, 4 * shared.columns);
-                    let place = cx.element(sums, c, 4);
-                    Datum::number(lanes, cx.load(ty, place, 0))
-                })
-                .collect();
-            point.accumulate(sums);
-            let column = cx.add(first, c);
-            point.bind_lanes(cx, COLUMN, column, lanes);
-            let value = point.datum(cx, product.value);
-            point.store(cx, &product.out, value);
-        });
+        let part = |cx: &mut Cx<'_, '_>| finish_by_lanes(cx, shared, &of_row, i, (first, valid));
+        match &shared.line {
+            None => part(cx),
+            Some(wide) if shared.full => finish_row(cx, shared, wide, &of_row, i, first),
+            Some(wide) => {
+                let whole = cx.b.ins().icmp(IntCC::Equal, valid, full);
+                cx.either(whole, |cx| finish_row(cx, shared, wide, &of_row, i, first), part);
+            }
+        }
+    });
+}
+
+/// Row `i` of a chunk and a panel by its wide form; the panel's first column is `first`.
+fn finish_row(
+    cx: &mut Cx<'_, '_>,
+    shared: &Shared<'_>,
+    wide: &Wide<'_>,
+    of_row: &Program<'_>,
+    i: Value,
+    first: Value,
+) {
+    let product = shared.product;
+    let start = of_row.at(COLUMN, first);
+    for (number, &leaf) in wide.line.leaves.iter().enumerate() {
+        let word = match (wide.line.run.operands[number], product.scalars.get(leaf)) {
+            (Operand::One, _) => {
+                let datum = of_row.datum(cx, leaf);
+                cx.value(datum)
+            }
+            (_, Scalar::Load(load)) => start.place_of(cx, load),
+            (_, Scalar::Accumulator(n)) => cx.element(shared.weights[*n].sums, i, 4 * shared.columns),
+            _ => return cx.refuse("an operand of an epilogue that lies nowhere"),
+        };
+        cx.store(word, wide.args, 8 * number as i32);
+    }
+    let out = start.place_in(cx, &product.out);
+    cx.store(out, wide.args, 8 * wide.line.leaves.len() as i32);
+    cx.b.ins().call(wide.callee, &[wide.args]);
+}
+
+/// The first `valid` columns of row `i` from column `first` on.
+fn finish_by_lanes(
+    cx: &mut Cx<'_, '_>,
+    shared: &Shared<'_>,
+    of_row: &Program<'_>,
+    i: Value,
+    (first, valid): (Value, Value),
+) {
+    let product = shared.product;
+    let known = shared.full.then_some(shared.columns as u64);
+    cx.split_value(valid, known, &[4, 1], &mut |cx, width, c| {
+        let (lanes, ty) = if width == 4 { (Lanes::X4, F32X4) } else { (Lanes::Scalar, F32) };
+        let mut point = of_row.clone();
+        let sums = shared
+            .weights
+            .iter()
+            .map(|weight| {
+                let sums = cx.element(weight.sums, i, 4 * shared.columns);
+                let place = cx.element(sums, c, 4);
+                Datum::number(lanes, cx.load(ty, place, 0))
+            })
+            .collect();
+        point.accumulate(sums);
+        let column = cx.add(first, c);
+        point.bind_lanes(cx, COLUMN, column, lanes);
+        let value = point.datum(cx, product.value);
+        point.store(cx, &product.out, value);
     });
 }
 

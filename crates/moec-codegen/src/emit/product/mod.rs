@@ -8,7 +8,7 @@
 //!       for each weight
 //!         for m rows at a time        tile(rows, panel) -> sums, chunk x columns on the stack
 //!                                     and a part of the panel that comes next into the cache
-//!       for row in the chunk
+//!       for row in the chunk          all columns at once, if the panel is full and there is a wide form
 //!         for column by four lanes    out[row, column] = epilogue(sums, ..)
 //! ```
 //!
@@ -35,12 +35,13 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value};
 use moec_ir::{DType, Dim};
-use moec_plan::{Cold, Groups, PackedWeight, Product, Scalar, abi};
+use moec_plan::{Cold, Groups, PackedWeight, Plan, Product, Scalar, abi};
 
 use super::context::Cx;
+use super::line::Line;
 use super::pack::Packing;
 use super::scalar::Program;
-use crate::tile::TileArgs;
+use crate::tile::{TileArgs, TileOperands};
 use chunk::{Pass, Place, Sums, call_tiles, find_rows, finish_panel};
 pub(super) use work::work;
 use work::{BLOCK_ROWS, Cut, cut};
@@ -54,14 +55,25 @@ const AHEAD_ROWS_WIDENED: i64 = 3;
 
 /// The axes of the epilogue.
 const ROW: usize = 0;
-const COLUMN: usize = 1;
+pub(super) const COLUMN: usize = 1;
 const GROUP: usize = 2;
 const TOKEN: usize = 3;
 const PAIR: usize = 4;
 
-/// The tiles for each element type of rows and of panels, for 1, 2, .. rows, callable from the function at
-/// hand.
-pub(super) type Tiles = BTreeMap<(DType, DType), Vec<FuncRef>>;
+/// What the function at hand may call.
+#[derive(Default)]
+pub(super) struct Callees {
+    /// The tiles for each kind of operands, for 1, 2, .. rows.
+    pub(super) tiles: BTreeMap<TileOperands, Vec<FuncRef>>,
+    /// The epilogue of a row of a full panel, if it has a wide form.
+    pub(super) line: Option<(Line, FuncRef)>,
+}
+
+/// What the tiles multiply that a product with that weight is made of.
+pub(super) fn operands(plan: &Plan, product: &Product, weight: &PackedWeight) -> TileOperands {
+    let [row, element] = [product.lhs.buffer, weight.buffer].map(|buffer| plan.buffer(buffer).dtype);
+    TileOperands { row, element, interleave: weight.interleave }
+}
 
 /// What all items share.
 struct Shared<'p> {
@@ -85,16 +97,33 @@ struct Shared<'p> {
     full: bool,
     /// Whether tiles write the result.
     direct: bool,
+    /// The epilogue of a row of a full panel.
+    line: Option<Wide<'p>>,
     signature: SigRef,
 }
 
-/// Whether sums of full panels are the result as they stand: nothing is computed from them.
-fn is_direct(cx: &Cx<'_, '_>, product: &Product) -> bool {
+/// Whether tiles write the result: all panels are full, and nothing is computed from the sums.
+pub(super) fn is_direct(plan: &Plan, product: &Product) -> bool {
     let sum = product.scalars.list.get(product.value.0 as usize);
-    product.weights.len() == 1
+    is_full(plan, product)
+        && product.weights.len() == 1
         && matches!(sum, Some(Scalar::Accumulator(0)))
-        && cx.dtype(product.out.buffer) == DType::F32
+        && plan.buffer(product.out.buffer).dtype == DType::F32
         && product.out.strides.get(COLUMN).is_some_and(|stride| stride.is(1))
+}
+
+/// Whether it is known now that all panels are full.
+fn is_full(plan: &Plan, product: &Product) -> bool {
+    let columns = product.weights.first().and_then(|weight| plan.dims.value(&weight.n));
+    columns.is_some_and(|n| n.is_multiple_of(plan.panels.columns))
+}
+
+/// A wide form of the epilogue.
+struct Wide<'p> {
+    line: &'p Line,
+    callee: FuncRef,
+    /// Its argument: a word for each operand, and one for the result.
+    args: Value,
 }
 
 /// One right operand.
@@ -115,12 +144,12 @@ struct Weight {
 pub(super) fn emit(
     cx: &mut Cx<'_, '_>,
     product: &Product,
-    tiles: &Tiles,
+    callees: &Callees,
     worker: Value,
     begin: Value,
     end: Value,
 ) {
-    let Some(shared) = prepare(cx, product, tiles) else { return };
+    let Some(shared) = prepare(cx, product, callees) else { return };
     let packings: Vec<Packing<'_>> =
         product.cold.iter().flat_map(|cold| &cold.packs).map(|pack| Packing::new(cx, pack)).collect();
     let widened = product.weights.iter().any(|w| cx.dtype(w.buffer) != cx.dtype(product.lhs.buffer));
@@ -230,21 +259,24 @@ fn after_block(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, nth: Value, last_panel:
     cx.b.ins().select(ends, there, following)
 }
 
-fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Option<Shared<'p>> {
+fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, callees: &'p Callees) -> Option<Shared<'p>> {
     let Some(first) = product.weights.first() else {
         cx.refuse("a product without weights");
         return None;
     };
-    let elements =
-        product.weights.iter().map(|weight| (cx.dtype(product.lhs.buffer), cx.dtype(weight.buffer)));
-    let Some(of_weights) = elements.map(|pair| tiles.get(&pair)).collect::<Option<Vec<_>>>() else {
-        cx.refuse("no tile for the element types of a product");
+    let of_weight = |weight| callees.tiles.get(&operands(cx.plan, product, weight));
+    let Some(of_weights) = product.weights.iter().map(of_weight).collect::<Option<Vec<_>>>() else {
+        cx.refuse("no tile for the operands of a product");
         return None;
     };
     let height = of_weights.iter().map(|tiles| tiles.len()).min().unwrap_or(0);
     let program = Program::new(cx, &product.scalars, &[product.value], 5);
-    let full = cx.known(&first.n).is_some_and(|n| n.is_multiple_of(cx.plan.panels.columns));
-    let direct = full && is_direct(cx, product);
+    let full = is_full(cx.plan, product);
+    let direct = is_direct(cx.plan, product);
+    let line = callees.line.as_ref().map(|(line, callee)| {
+        let (_, args) = cx.slot(8 * (line.leaves.len() + 1));
+        Wide { line, callee: *callee, args }
+    });
     let out_stride = direct.then_some(&product.out.strides[ROW]);
     let (_, rows) = cx.slot(8 * CHUNK_ROWS as usize);
     let k = cx.size(&first.k);
@@ -273,6 +305,7 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, tiles: &Tiles) -> Opti
         starts,
         full,
         direct,
+        line,
         signature,
     })
 }

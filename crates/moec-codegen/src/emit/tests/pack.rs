@@ -7,7 +7,7 @@ use super::harness::{Builder, EDGES, at, number};
 use crate::Target;
 use crate::element_loop::targets_by_family;
 
-/// A buffer for panels of `groups` matrices of `k` rows and `n` columns, for rows of `f32`.
+/// A buffer for panels of `groups` matrices of `k` rows and `n` columns, element by element.
 pub(super) fn panels(builder: &mut Builder, dtype: DType, groups: &Dim, n: &Dim, k: &Dim) -> PackedWeight {
     // ceil(n / columns) = floor((n + columns - 1) / columns)
     let columns = builder.plan.panels.columns;
