@@ -41,6 +41,10 @@ use crate::{CodeModule, CodegenError};
 /// Alignment of a panel's first byte.
 pub const PANEL_ALIGNMENT: usize = 64;
 
+/// Rows of a product that pass by a panel before the next, at most. With 96, rows of 4 KiB and two panels
+/// fit the second-level cache; with 48 bf16 layers of 1024 tokens were 2 to 5 % slower, f32 the same.
+pub const CHUNK_ROWS: u64 = 96;
+
 /// The argument of every tile.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -117,10 +121,14 @@ impl TileFamily {
         }
     }
 
-    /// The height of the tiles that as many rows of a product are cut into: as few as possible, all of one
-    /// height but the last.
+    /// The height of the first tiles that as many rows of a product are cut into. Rows are cut into as few
+    /// chunks of at most [`CHUNK_ROWS`] as possible, of whole tiles of the tallest kind but for the last chunk,
+    /// and a chunk into as few tiles as possible, all of one height but the last.
     pub fn height_for(self, rows: usize) -> usize {
-        rows.div_ceil(rows.div_ceil(self.tallest()).max(1))
+        let most = CHUNK_ROWS as usize;
+        let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
+        let chunk = chunk.next_multiple_of(self.tallest()).min(most).min(rows);
+        chunk.div_ceil(chunk.div_ceil(self.tallest()).max(1))
     }
 
     /// Whether it has tiles for those operands.

@@ -107,6 +107,13 @@ fn names_say_what_a_tile_is() {
 }
 
 #[test]
+fn rows_are_cut_into_chunks_and_then_into_tiles() {
+    let heights = |family: TileFamily, rows: [usize; 8]| rows.map(|rows| family.height_for(rows));
+    assert_eq!(heights(TileFamily::Avx512, [0, 1, 8, 9, 20, 96, 97, 200]), [0, 1, 8, 5, 7, 8, 8, 8]);
+    assert_eq!(heights(TileFamily::Avx2, [1, 6, 7, 13, 25, 49, 96, 97]), [1, 6, 4, 5, 5, 6, 6, 6]);
+}
+
+#[test]
 fn panels_of_bf16_are_in_pairs_where_sums_have_an_even_length() {
     let interleave = |row, element, depth| TileOperands::of(row, element, depth).interleave;
     assert_eq!(interleave(DType::F32, DType::Bf16, 6), 2);

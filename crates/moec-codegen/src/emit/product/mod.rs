@@ -41,13 +41,11 @@ use super::context::Cx;
 use super::line::Line;
 use super::pack::Packing;
 use super::scalar::Program;
-use crate::tile::{TileArgs, TileOperands};
+use crate::tile::{CHUNK_ROWS, TileArgs, TileOperands};
 use chunk::{Pass, Place, Sums, call_tiles, find_rows, finish_panel};
 pub(super) use work::work;
 use work::{BLOCK_ROWS, Cut, cut};
 
-/// Rows whose sums are kept at a time; a multiple of every tile's height.
-const CHUNK_ROWS: u64 = 48;
 /// The least rows of a chunk with which the next panel is fetched; fewer where a panel is widened, since it
 /// is half as large and takes longer to multiply.
 const AHEAD_ROWS: i64 = 5;
