@@ -71,7 +71,7 @@ const AHEAD: AsmRegister64 = rdi;
 const AHEAD_STEP: AsmRegister64 = r12;
 
 /// The lowest tile that fetches ahead.
-pub(super) const AHEAD_ROWS: usize = 3;
+pub(super) const AHEAD_ROWS: usize = 2;
 
 /// The bits of a word that are those of its second bf16.
 const UPPER_HALF: u32 = 0xffff_0000;
