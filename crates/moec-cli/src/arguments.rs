@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser};
-use moec::{Numerics, Options};
+use moec::{Numerics, Options, PackedFile, WeightFiles};
 
 use crate::commands::Command;
 use crate::failure::Failure;
@@ -42,6 +42,48 @@ pub(crate) struct ModelArgs {
     /// Gives a param or a sized dim another value; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
+}
+
+/// Where weights come from.
+#[derive(Debug, Args)]
+pub(crate) struct WeightArgs {
+    /// Weights; may be repeated, as for the shards of a model. A model folder stands for its shards. All
+    /// are random if not given
+    #[arg(long, value_name = "W.safetensors", num_args = 1..)]
+    pub(crate) weights: Vec<PathBuf>,
+
+    /// Make up weights that none of the files has, which is an error otherwise
+    #[arg(long, requires = "weights")]
+    pub(crate) seed_missing: bool,
+
+    /// The seed of random weights and inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+impl WeightArgs {
+    /// The weight files.
+    pub(crate) fn open(&self) -> Result<WeightFiles, Failure> {
+        moec::open_weights(&self.weights).map_err(Failure::input)
+    }
+}
+
+/// Where the weights of a program that runs come from.
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) given: WeightArgs,
+
+    /// Packed weights, as `moec pack` writes them; given weight files too, only if it was packed from them
+    #[arg(long, value_name = "P.moepack")]
+    pub(crate) packed: Option<PathBuf>,
+}
+
+impl LoadArgs {
+    /// The packed file, if there is one.
+    pub(crate) fn open_packed(&self) -> Result<Option<PackedFile>, Failure> {
+        self.packed.as_deref().map(PackedFile::open).transpose().map_err(Failure::input)
+    }
 }
 
 /// How to optimise.

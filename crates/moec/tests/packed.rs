@@ -7,8 +7,8 @@ use std::sync::Arc;
 use moec::diag::SourceFile;
 use moec::ir::DType;
 use moec::{
-    Array, ArrayMut, Artifact, Loaded, Options, PackedError, PackedFile, Pool, Session, Target, WeightFiles,
-    WeightSource, Weights, write_safetensors,
+    Array, ArrayMut, Artifact, FileError, Loaded, Options, PackedError, PackedFile, Pool, Session, Target,
+    WeightFiles, WeightSource, Weights, write_safetensors,
 };
 
 const LAYER: &str = "
@@ -228,5 +228,5 @@ fn what_was_there_stays_when_packing_fails() {
     let nowhere = weights(&artifact, &WeightFiles::default(), 0, |source| {
         artifact.pack(source, &pool, &folder.path().join("no/such"))
     });
-    assert!(matches!(nowhere.unwrap_err(), PackedError::Unwritable { .. }));
+    assert!(matches!(nowhere.unwrap_err(), PackedError::File(FileError::Unwritable { .. })));
 }

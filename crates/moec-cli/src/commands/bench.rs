@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::run::inputs::Inputs;
 use super::run::weights::Provider;
-use crate::arguments::{ModelArgs, OptimiseArgs, options};
+use crate::arguments::{LoadArgs, ModelArgs, OptimiseArgs, options};
 use crate::failure::Failure;
 use crate::files::read_source;
 use crate::terminal::Terminal;
@@ -49,21 +49,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
-    /// Weights; a model folder stands for its shards. All are random if not given
-    #[arg(long, value_name = "W.safetensors", num_args = 1..)]
-    weights: Vec<PathBuf>,
-
-    /// Packed weights, as `moec pack` writes them
-    #[arg(long, value_name = "P.moepack")]
-    packed: Option<PathBuf>,
-
-    /// Make up weights that none of the files has, which is an error otherwise
-    #[arg(long, requires = "weights")]
-    seed_missing: bool,
-
-    /// The seed of random weights and inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    weights: LoadArgs,
 
     /// Print the figures as JSON
     #[arg(long)]
@@ -90,8 +77,8 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let options = options(&args.model, Some(&args.optimise), terminal)?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
-    let files = moec::open_weights(&args.weights).map_err(Failure::input)?;
-    let packed = args.packed.as_deref().map(PackedFile::open).transpose().map_err(Failure::input)?;
+    let files = args.weights.given.open()?;
+    let packed = args.weights.open_packed()?;
     let (files, packed) = (&files, packed.as_ref());
     let bench = Bench { args, source: &source, options, files, packed, pool: &pool, terminal };
     // First what routing does, which the timed program does not count.
@@ -146,9 +133,9 @@ impl Bench<'_> {
         let options = Options { record, ..self.options.clone() };
         let artifact = moec::compile(self.source, &options, &mut |_| ())
             .map_err(|error| Failure::compile(error, self.source, self.terminal))?;
-        let (files, seed, seed_missing) = (self.files, self.args.seed, self.args.seed_missing);
-        let (packed, pool, source, terminal) = (self.packed, self.pool, self.source, self.terminal);
-        let provider = Provider { files, seed, seed_missing, packed, copied: true, pool, source, terminal };
+        let (files, args, packed) = (self.files, &self.args.weights.given, self.packed);
+        let (pool, source, terminal) = (self.pool, self.source, self.terminal);
+        let provider = Provider { files, args, packed, copied: true, pool, source, terminal };
         let loaded = provider.load(&artifact)?.loaded;
         Ok((artifact, loaded))
     }
@@ -160,7 +147,7 @@ impl Bench<'_> {
         let open = checked.ir.dims.decls().iter().any(|dim| matches!(dim.kind, DimKind::Runtime));
         let tokens = open.then_some(tokens);
         let gather = |n| {
-            let seed = self.args.seed.wrapping_add(n);
+            let seed = self.args.weights.given.seed.wrapping_add(n);
             let inputs = Inputs::gather(checked, self.source, &none, tokens, seed, self.pool, self.terminal);
             inputs.map(|inputs| inputs.tensors)
         };

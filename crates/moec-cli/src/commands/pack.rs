@@ -8,13 +8,13 @@ use std::time::Instant;
 use moec::{PackedFile, Pool};
 
 use super::run::weights::Provider;
-use crate::arguments::{ModelArgs, OptimiseArgs, options};
+use crate::arguments::{ModelArgs, OptimiseArgs, WeightArgs, options};
 use crate::failure::Failure;
 use crate::files::read_source;
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(mut_arg("weights", |weights| weights.requires("file")), after_help = "\
 `moec run` and `moec bench` take the file by `--packed`, with the same source, options and target. They
 map it: nothing is copied, and pages are read when they are used. A file that was packed for something
 else is refused. Its content is summed by `--verify` alone, since that reads all of it.
@@ -29,13 +29,8 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE", required_unless_present = "verify")]
     file: Option<PathBuf>,
 
-    /// Weights; a model folder stands for its shards. All are random if not given
-    #[arg(long, value_name = "W.safetensors", num_args = 1.., requires = "file")]
-    weights: Vec<PathBuf>,
-
-    /// Make up weights that none of the files has, which is an error otherwise
-    #[arg(long, requires = "weights")]
-    seed_missing: bool,
+    #[command(flatten)]
+    weights: WeightArgs,
 
     /// Where the packed weights go
     #[arg(long, short, value_name = "P.moepack", required_unless_present = "verify")]
@@ -49,10 +44,6 @@ pub(crate) struct Args {
     /// Threads, as many as the machine has if not given
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-
-    /// The seed of random weights
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
 
     #[command(flatten)]
     optimise: OptimiseArgs,
@@ -75,11 +66,10 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let artifact = moec::compile(&source, &options, &mut |_| ())
         .map_err(|error| Failure::compile(error, &source, terminal))?;
     terminal.diagnostics(&artifact.checked().warnings, &source);
-    let files = moec::open_weights(&args.weights).map_err(Failure::input)?;
+    let files = args.weights.open()?;
     let provider = Provider {
         files: &files,
-        seed: args.seed,
-        seed_missing: args.seed_missing,
+        args: &args.weights,
         packed: None,
         copied: false,
         pool: &pool,

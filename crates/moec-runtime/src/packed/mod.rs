@@ -30,7 +30,7 @@ pub(crate) use write::write;
 use crate::buffer::{HUGE_PAGE, LARGE};
 use crate::session::{LoadError, image_bytes};
 use crate::threads::Threads;
-use crate::weights::{FileBytes, map};
+use crate::weights::{FileBytes, FileError, map};
 
 /// The version of the format, and of what packing makes of a recipe: it changes with either.
 const VERSION: u32 = 1;
@@ -41,22 +41,9 @@ const MOEC: &str = env!("CARGO_PKG_VERSION");
 /// Weights that cannot be packed into a file, or a file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PackedError {
-    /// The file does not exist, may not be read, or is not a file.
-    #[error("cannot read {}: {source}", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Not a packed file, or not all of one, or not as it was written.
-    #[error("{}: {reason}", file.display())]
-    Malformed {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The file cannot be read or written, or is no packed file, or not all of one, or not as it was written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A packed file for something else.
     #[error("{} does not fit: {reason}; pack the weights again", file.display())]
     Foreign {
@@ -64,14 +51,6 @@ pub enum PackedError {
         file: PathBuf,
         /// What it was packed for, and what is wanted.
         reason: String,
-    },
-    /// The file cannot be written; nothing of it was left behind.
-    #[error("cannot write {}: {source}", file.display())]
-    Unwritable {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
     },
     /// A program whose loaded weights cannot lie in a file.
     #[error(
@@ -94,9 +73,9 @@ pub struct PackedFile {
 impl PackedFile {
     /// Maps a file and checks its header. Reads nothing else of it.
     pub fn open(path: &Path) -> Result<PackedFile, PackedError> {
-        let unreadable = |source| PackedError::Unreadable { file: path.to_path_buf(), source };
+        let unreadable = |source| FileError::Unreadable { file: path.to_path_buf(), source };
         let map = map(path).map_err(unreadable)?;
-        let malformed = |reason| PackedError::Malformed { file: path.to_path_buf(), reason };
+        let malformed = |reason| PackedError::from(FileError::Malformed { file: path.to_path_buf(), reason });
         let header = Header::read(&map).map_err(|refusal| match refusal {
             Refusal::Stranger => malformed("not a file of packed weights".to_owned()),
             Refusal::Truncated(bytes) => {
@@ -152,7 +131,7 @@ impl PackedFile {
             if !whole || checksum::of(pool, &bytes) != section.checksum {
                 let all = self.header.sections.len();
                 let reason = format!("section {} of {all} is damaged", number + 1);
-                return Err(PackedError::Malformed { file: self.path.clone(), reason });
+                return Err(FileError::Malformed { file: self.path.clone(), reason }.into());
             }
         }
         let mut end = self.header.len();
@@ -160,7 +139,7 @@ impl PackedFile {
             let gap = self.map.get(end as usize..section.offset as usize);
             if gap.is_none_or(|gap| gap.iter().any(|&byte| byte != 0)) {
                 let reason = format!("the bytes before byte {} are damaged", section.offset);
-                return Err(PackedError::Malformed { file: self.path.clone(), reason });
+                return Err(FileError::Malformed { file: self.path.clone(), reason }.into());
             }
             end = section.offset.saturating_add(section.bytes);
         }
@@ -194,7 +173,7 @@ impl PackedFile {
         let places = layout(header.len(), &sizes(plan, &image)?);
         if !places.iter().copied().eq(header.sections.iter().map(|section| (section.offset, section.bytes))) {
             let reason = "its sections are not those that the program has".to_owned();
-            return Err(PackedError::Malformed { file: self.path.clone(), reason });
+            return Err(FileError::Malformed { file: self.path.clone(), reason }.into());
         }
         Ok(header.sections.iter().map(|section| self.section(section)).collect())
     }

@@ -9,7 +9,7 @@ use moec_plan::abi::Program;
 use super::header::{Header, Section};
 use super::{Checksum, MOEC, PackedError, checksum, layout, packable, sizes};
 use crate::threads::Threads;
-use crate::weights::{map, replace};
+use crate::weights::{FileError, map, replace};
 
 /// Writes the image of a program to `path`. `samples` and `weights` are the checksums of what it was packed
 /// from; `parts` gives each buffer of the plan by its number, in pieces.
@@ -58,9 +58,9 @@ pub(crate) fn write<'a>(
     };
     // A link leads to the file that is replaced.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let unwritable = |source| PackedError::Unwritable { file: path.to_path_buf(), source };
+    let unwritable = |source| FileError::Unwritable { file: path.to_path_buf(), source };
     if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
-        return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")).into());
     }
-    replace(path, write).map_err(unwritable)
+    Ok(replace(path, write).map_err(unwritable)?)
 }

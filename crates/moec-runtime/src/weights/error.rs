@@ -10,10 +10,10 @@ use super::PatternError;
 /// Names to give as help when one is missing.
 const NEAR_NAMES: usize = 3;
 
-/// A weight file or a tensor in it cannot be used. Messages name the tensor and the file.
+/// A file that cannot be read, written, or understood.
 #[derive(Debug, thiserror::Error)]
-pub enum WeightError {
-    /// The file does not exist, may not be read, or is not a file.
+pub enum FileError {
+    /// It does not exist, may not be read, or is not a file.
     #[error("cannot read {}: {source}", file.display())]
     Unreadable {
         /// The file.
@@ -21,7 +21,7 @@ pub enum WeightError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is truncated, corrupt, or something else altogether.
+    /// It is truncated, corrupt, or something else altogether.
     #[error("{}: {reason}", file.display())]
     Malformed {
         /// The file.
@@ -29,6 +29,22 @@ pub enum WeightError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It cannot be written; nothing of it was left behind.
+    #[error("cannot write {}: {source}", file.display())]
+    Unwritable {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A weight file or a tensor in it cannot be used. Messages name the tensor and the file.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// A file that cannot be used at all.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Two of the files hold a tensor of this name.
     #[error("tensor \"{name}\" is both in {} and in {}", first.display(), second.display())]
     Duplicate {
@@ -82,14 +98,6 @@ pub enum WeightError {
     /// A tensor that cannot be made: its size is unknown, overflows, or asks for too much memory.
     #[error("{0}")]
     Size(String),
-    /// The file cannot be written; nothing of it was left behind.
-    #[error("cannot write {}: {source}", file.display())]
-    Unwritable {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
 }
 
 /// A tensor that no file holds, and what a user needs to see why.

@@ -13,7 +13,7 @@ use safetensors::tensor::Dtype;
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::header::{describe, duplicate, misplaced};
-use super::{Tensor, WeightError};
+use super::{FileError, Tensor, WeightError};
 
 #[cfg(target_endian = "big")]
 compile_error!("weight files are little-endian and are used as they lie in memory");
@@ -79,9 +79,9 @@ impl WeightFile {
     /// Maps the file and checks it: magic, header, and that the tensors fill the data without hole
     /// or overlap.
     pub(super) fn open(path: &Path) -> Result<WeightFile, WeightError> {
-        let unreadable = |source| WeightError::Unreadable { file: path.to_path_buf(), source };
+        let unreadable = |source| FileError::Unreadable { file: path.to_path_buf(), source };
         let map = map(path).map_err(unreadable)?;
-        let malformed = |reason| WeightError::Malformed { file: path.to_path_buf(), reason };
+        let malformed = |reason| WeightError::from(FileError::Malformed { file: path.to_path_buf(), reason });
         let (header_bytes, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| malformed(explain(&error, &map)))?;
         let data_start = header_bytes + 8;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use moec_ir::DType;
 
-pub use error::{Missing, WeightError};
+pub use error::{FileError, Missing, WeightError};
 pub use file::FileBytes;
 pub(crate) use file::map;
 use file::{Entry, WeightFile};

@@ -80,7 +80,7 @@ fn writing_refuses_what_could_not_be_read_and_leaves_nothing() {
     let twice: NamedTensor<'_> = ("a", DType::Bool, &[1], &[0]);
     assert_eq!(error(&[twice, twice]), "cannot write W: two tensors are named \"a\"");
     let elsewhere = dir.path().join("no/such/folder/w.safetensors");
-    assert!(matches!(write_safetensors(&elsewhere, &[twice]), Err(WeightError::Unwritable { .. })));
+    assert!(matches!(write_safetensors(&elsewhere, &[twice]), Err(FileError::Unwritable { .. })));
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     assert!(write_safetensors(&dir.path().join("folder"), &[twice]).is_err());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the folder is there");
@@ -159,7 +159,7 @@ fn types_without_meaning_here_are_refused_when_asked_for() {
 fn what_is_no_file_is_unreadable() {
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().join("absent"), dir.path().to_path_buf()] {
-        assert!(matches!(WeightFiles::open(&[path]), Err(WeightError::Unreadable { .. })));
+        assert!(matches!(WeightFiles::open(&[path]), Err(WeightError::File(FileError::Unreadable { .. }))));
     }
 }
 

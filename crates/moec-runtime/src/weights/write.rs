@@ -7,7 +7,7 @@ use std::path::Path;
 use moec_ir::DType;
 use safetensors::tensor::{Dtype, View};
 
-use super::WeightError;
+use super::FileError;
 
 /// A tensor to write: name, element type, shape, and its elements as little-endian bytes,
 /// row-major.
@@ -18,8 +18,8 @@ pub type NamedTensor<'a> = (&'a str, DType, &'a [u64], &'a [u8]);
 /// as a device or a pipe, is written to and never replaced.
 ///
 /// Two tensors of one name, and bytes that do not fit the shape, are refused.
-pub fn write_safetensors(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<(), WeightError> {
-    write(path, tensors).map_err(|source| WeightError::Unwritable { file: path.to_path_buf(), source })
+pub fn write_safetensors(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<(), FileError> {
+    write(path, tensors).map_err(|source| FileError::Unwritable { file: path.to_path_buf(), source })
 }
 
 fn write(path: &Path, tensors: &[NamedTensor<'_>]) -> io::Result<()> {

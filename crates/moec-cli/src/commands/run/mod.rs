@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use moec::{PackedFile, Pool, Record, WeightFiles, write_safetensors};
+use moec::{Pool, Record, WeightFiles, write_safetensors};
 
-use crate::arguments::{ModelArgs, OptimiseArgs, options};
+use crate::arguments::{LoadArgs, ModelArgs, OptimiseArgs, options};
 use crate::failure::Failure;
 use crate::files::{read_source, write_profile};
 use crate::terminal::Terminal;
@@ -56,17 +56,8 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Weights; may be repeated, as for the shards of a model. A model folder stands for its shards
-    #[arg(long, value_name = "W.safetensors", num_args = 1..)]
-    weights: Vec<PathBuf>,
-
-    /// Packed weights, as `moec pack` writes them; given weight files too, only if it was packed from them
-    #[arg(long, value_name = "P.moepack")]
-    packed: Option<PathBuf>,
-
-    /// Make up weights that none of the files has, which is an error otherwise
-    #[arg(long, requires = "weights")]
-    seed_missing: bool,
+    #[command(flatten)]
+    weights: LoadArgs,
 
     /// Inputs; may be repeated
     #[arg(long, value_name = "I.safetensors", num_args = 1..)]
@@ -87,10 +78,6 @@ pub(crate) struct Args {
     /// What runs the program
     #[arg(long, value_enum, default_value = "jit", conflicts_with = "packed")]
     engine: Engine,
-
-    /// The seed of random weights and inputs
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
 
     /// Compare this many rows with the interpreter, however long it takes; 0 for none
     #[arg(long, value_name = "ROWS")]
@@ -134,8 +121,9 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let pool = Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))?;
     let input_files = WeightFiles::open(&args.input).map_err(Failure::input)?;
-    let weight_files = moec::open_weights(&args.weights).map_err(Failure::input)?;
-    let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, args.seed, &pool, terminal)?;
+    let LoadArgs { given, packed: packed_path } = &args.weights;
+    let weight_files = given.open()?;
+    let inputs = Inputs::gather(&checked, &source, &input_files, args.tokens, given.seed, &pool, terminal)?;
     let counts = [("--profile-out", args.profile_out.is_some()), ("--routing", args.routing)];
     if let Some((option, _)) = counts.iter().find(|(_, given)| *given) {
         if args.engine == Engine::Interp {
@@ -148,27 +136,26 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         // The size of the call is what a hot set is judged for.
         options.tokens = inputs.runtime.iter().map(|(_, size)| *size).max();
     }
-    let packed = args.packed.as_deref().map(PackedFile::open).transpose().map_err(Failure::input)?;
+    let packed = args.weights.open_packed()?;
     let provider = Provider {
         files: &weight_files,
-        seed: args.seed,
+        args: given,
         packed: packed.as_ref(),
         copied: false,
-        seed_missing: args.seed_missing,
         pool: &pool,
         source: &source,
         terminal,
     };
 
     let mut report = Report::new(&checked, &inputs, threads);
-    report.packed(args.packed.as_deref());
+    report.packed(packed_path.as_deref());
     let Results { outputs, routing } = match args.engine {
         Engine::Jit => engine::compiled(&source, &options, &inputs, &provider, args.repeat, &mut report)?,
         Engine::Interp => engine::interpreted(&checked, &inputs, &provider, &mut report)?,
     };
     let verdict = match args.engine {
         // Weights are there in packed form only, which the interpreter does not read.
-        Engine::Jit if packed.is_some() && args.weights.is_empty() => {
+        Engine::Jit if packed.is_some() && given.weights.is_empty() => {
             Verdict::skipped("give the weights that were packed by `--weights` too")
         }
         Engine::Jit => verify::verify(&checked, &inputs, &outputs, &provider, args.verify)?,

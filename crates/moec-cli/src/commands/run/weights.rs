@@ -15,6 +15,7 @@ use moec::{
     Pool, WeightBytes, WeightError, WeightFiles, WeightSource, Weights, to_oracle,
 };
 
+use crate::arguments::WeightArgs;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -24,9 +25,7 @@ const QUICK: Duration = Duration::from_millis(500);
 /// Where weights come from, and who is told when they do not.
 pub(in crate::commands) struct Provider<'a> {
     pub(in crate::commands) files: &'a WeightFiles,
-    pub(in crate::commands) seed: u64,
-    /// Whether weights that no file has are made where there are files.
-    pub(in crate::commands) seed_missing: bool,
+    pub(in crate::commands) args: &'a WeightArgs,
     /// Packed weights, to be taken instead of packing those of the files.
     pub(in crate::commands) packed: Option<&'a PackedFile>,
     /// Whether packed weights are copied into memory rather than mapped.
@@ -47,8 +46,8 @@ pub(in crate::commands) struct Bound {
 
 impl Provider<'_> {
     fn weights<'a>(&'a self, sizes: Sizes, watch: &'a mut dyn FnMut(&str, u64)) -> Weights<'a> {
-        let weights = Weights::new(self.files, self.seed, sizes, self.pool, watch);
-        if self.seed_missing { weights.make_missing() } else { weights }
+        let weights = Weights::new(self.files, self.args.seed, sizes, self.pool, watch);
+        if self.args.seed_missing { weights.make_missing() } else { weights }
     }
 
     /// Loads the weights of a compiled program.
