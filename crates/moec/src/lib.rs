@@ -41,7 +41,7 @@ pub use moec_runtime::session::{
     Weights, random_input,
 };
 pub use moec_runtime::threads::{Pool, PoolError, Threads};
-pub use moec_runtime::weights::{FileError, WeightError, WeightFiles, write_safetensors};
+pub use moec_runtime::weights::{FileError, WeightError, WeightFiles, storage, write_safetensors};
 pub use moec_runtime::{buffer, cpu, probe};
 pub use moec_syntax::format;
 pub use oracle::to_oracle;

@@ -1,12 +1,14 @@
 //! `moec calibrate`: measures what the cost model needs to know of this machine, with the kernels
-//! that compiled programs run on.
+//! that compiled programs run on; and, of the place where weights lie, how fast it gives them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use moec::cpu::Cpu;
 use moec::ir::DType;
+use moec::storage::Stored;
 use moec::{Pool, Target};
 use moec_bench::Caller;
 
@@ -21,13 +23,17 @@ Takes some seconds, in which the machine should be doing nothing else. The resul
 like those that --target takes. It is kept in the cache folder (XDG_CACHE_HOME, or ~/.cache), and
 from then on costs on `host` assume it; delete the file to go back to the built-in figures.
 
+What storage gives depends on where weights lie, so it is measured where --storage says: a file of that
+folder is read, and nothing is written there. Without it, that figure stays what it was.
+
 Examples:
   moec calibrate
+  moec calibrate --storage OLMoE-1B-7B-0924/
   moec calibrate --show                    the figures that are in use, and where they come from
   moec calibrate --output server.toml      for `--target server.toml`, here or elsewhere")]
 pub(crate) struct Args {
     /// Print the description that is in use; measure nothing
-    #[arg(long, conflicts_with_all = ["output", "threads"])]
+    #[arg(long, conflicts_with_all = ["output", "threads", "storage"])]
     show: bool,
 
     /// Write the description here and not into the cache folder; `-` is standard output
@@ -37,7 +43,14 @@ pub(crate) struct Args {
     /// Threads, as many as the machine has if not given
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+
+    /// Measure how fast storage gives this file, or the largest one of this folder: a file of weights, say
+    #[arg(long, value_name = "FILE|FOLDER")]
+    storage: Option<PathBuf>,
 }
+
+/// Storage is read no longer than this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     if args.show {
@@ -51,7 +64,12 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
             Failure::Usage("there is no cache folder, since HOME is not set: give --output FILE".to_owned())
         })?,
     };
-    let target = measure(&cpu, threads)?;
+    // First what may be refused.
+    let storage_bandwidth = match &args.storage {
+        Some(path) => storage(path, threads)?,
+        None => crate::targets::resolve("host", terminal)?.storage_bandwidth,
+    };
+    let target = measure(&cpu, threads, storage_bandwidth)?;
     let text = target.to_string();
     // What was measured must be of use: a clock that stands still, say, gives no rate.
     Target::read(&text).map_err(|error| Failure::Input(format!("the measurement failed: {error}")))?;
@@ -76,8 +94,7 @@ fn show(terminal: &Terminal) -> Result<(), Failure> {
     terminal.out(&format!("{from}{target}"))
 }
 
-fn measure(cpu: &Cpu, threads: usize) -> Result<Target, Failure> {
-    let pool = |threads| Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()));
+fn measure(cpu: &Cpu, threads: usize, storage_bandwidth: f64) -> Result<Target, Failure> {
     let (all, one) = (pool(threads)?, pool(1)?);
     let cache_bytes = last_cache().unwrap_or(Target::default().cache_bytes);
     // More weights than any cache holds, read once for one token.
@@ -103,11 +120,46 @@ fn measure(cpu: &Cpu, threads: usize) -> Result<Target, Failure> {
         memory_bandwidth: rounded(4096.0 * columns as f64 * 4.0 / memory),
         cache_bandwidth: rounded(1024.0 * near_columns as f64 * 4.0 / near),
         cache_bytes,
-        // That of the folder that weights will lie in, which is not known here.
-        storage_bandwidth: Target::default().storage_bandwidth,
+        storage_bandwidth,
         step: rounded(step),
         fork: rounded(fork),
     })
+}
+
+fn pool(threads: usize) -> Result<Arc<Pool>, Failure> {
+    Pool::new(threads).map(Arc::new).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+/// Bytes a second of a file, or of the largest one of a folder, that is read as experts in files are: by all
+/// threads, in pieces of the size of a matrix of an expert, here and there.
+fn storage(path: &Path, threads: usize) -> Result<f64, Failure> {
+    let pool = pool(threads)?;
+    let stored = Stored::open(&largest(path)?).map_err(Failure::input)?;
+    let (started, mut bytes, mut at) = (Instant::now(), 0, 0);
+    while at < stored.blocks() && started.elapsed() < PATIENCE {
+        // As many at a time as keep every thread busy.
+        let next = (at + 4 * threads as u64).min(stored.blocks());
+        bytes += stored.read(at..next, &*pool);
+        at = next;
+    }
+    Ok(rounded(bytes as f64 / started.elapsed().as_secs_f64()))
+}
+
+/// The file itself, or the largest one of a folder; links lead to what they name.
+fn largest(path: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error| Failure::Input(format!("cannot read {}: {error}", path.display()));
+    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if let Some(known) = std::fs::metadata(&file).ok().filter(|known| known.is_file()) {
+            files.push((known.len(), file));
+        }
+    }
+    let largest = files.into_iter().max().map(|(_, file)| file);
+    largest.ok_or_else(|| Failure::Input(format!("there is no file in the folder {}", path.display())))
 }
 
 /// Three digits: more are noise.

@@ -52,6 +52,42 @@ fn bad_descriptions_are_refused() {
     assert!(ended.err.contains("target `host`: unknown target `z80`"), "{}", ended.err);
 }
 
+#[test]
+fn storage_that_cannot_be_measured_is_refused_at_once() {
+    let folder = Folder::with("small.safetensors", [0; 100]);
+    std::fs::create_dir(folder.path("empty")).unwrap();
+    folder.moec(&["calibrate", "--storage", "none"]).refused(&["cannot read none: "]);
+    folder.moec(&["calibrate", "--storage", "empty"]).refused(&["there is no file in the folder empty"]);
+    for path in [".", "small.safetensors"] {
+        let words = "small.safetensors has 100 bytes; measuring needs 33554432, in one file";
+        folder.moec(&["calibrate", "--storage", path]).refused(&[words]);
+    }
+    assert!(
+        folder.moec(&["calibrate", "--show", "--storage", "."]).expect(2).err.contains("cannot be used with")
+    );
+    assert!(!folder.path("cache").exists());
+}
+
+/// A file of the build folder, which seldom lies in memory, is read as weights in files would be; the figure stays
+/// until storage is measured again.
+#[test]
+fn measured_storage_is_kept() {
+    let large = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(large.path(), vec![7; 48 << 20]).unwrap();
+    let folder = Folder::new();
+    let path = large.path().display().to_string();
+    let ended = folder.moec(&["calibrate", "--threads", "1", "--storage", &path]);
+    if ended.code != 0 {
+        // A build folder in memory after all.
+        return ended.refused(&["stay in memory"]);
+    }
+    let figure =
+        |text: &str| text.lines().find(|line| line.starts_with("storage_bandwidth")).unwrap().to_owned();
+    assert_ne!(figure(&ended.out), "storage_bandwidth = 2e9");
+    let again = folder.moec(&["calibrate", "--threads", "1", "--output", "-"]).expect(0).out;
+    assert_eq!(figure(&again), figure(&ended.out));
+}
+
 /// What is measured differs from run to run; that it is kept and used does not.
 #[test]
 fn a_measured_description_is_kept_and_used() {

@@ -3,12 +3,13 @@
 //! layouts.
 //!
 //! `error` makes the messages, `file` maps and checks one file, `header` finds the culprit when the `safetensors` crate refuses
-//! one, `pattern` names the tensors of a stack, `write` writes files.
+//! one, `pattern` names the tensors of a stack, `storage` reads a file from where it lies, `write` writes files.
 
 mod error;
 mod file;
 mod header;
 mod pattern;
+pub mod storage;
 mod write;
 
 use std::collections::BTreeMap;

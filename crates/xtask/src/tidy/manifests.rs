@@ -52,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cranelift*", &["moec-codegen"]),
     ("iced-x86", &["moec-codegen"]),
     ("blake3", &["moec-runtime"]),
+    ("libc", &["moec-codegen", "moec-runtime"]),
     ("memmap2", &["moec-runtime"]),
     ("safetensors", &["moec-runtime"]),
     ("clap*", &["moec-cli"]),
