@@ -10,7 +10,8 @@ use moec_lower::LoweredModel;
 use moec_opt::{Numerics, Target};
 
 use crate::artifact::Artifact;
-use crate::profile::{Evidence, Placement, Profile, Record, place, record};
+use crate::profile::{Profile, Record};
+use crate::table::{Counting, Programs, TABLE, counting, serve};
 use crate::validate::{Validation, validate};
 use crate::{CompileError, Stage};
 
@@ -39,6 +40,8 @@ pub struct Options {
     /// Bytes of memory that weights may take. Where all do not fit, experts stay in their files, all
     /// or all but the hot ones. None: all weights are loaded.
     pub memory_budget: Option<u64>,
+    /// The number of tokens of the calls that a hot set is judged for. None: that of `tokens`, or one.
+    pub call_tokens: Option<u64>,
     /// What the program counts when it runs.
     pub record: Record,
     /// Whether to report what was considered and not chosen, which takes time.
@@ -59,6 +62,7 @@ impl Default for Options {
             profile: None,
             holdout: None,
             memory_budget: None,
+            call_tokens: None,
             record: Record::Nothing,
             alternatives: false,
             optimise: true,
@@ -123,31 +127,22 @@ pub fn compile(source: &SourceFile, options: &Options, watch: Watch<'_>) -> Resu
     build(checked, options, watch)
 }
 
-/// Programs, each with the smallest number of tokens that it serves.
-type Programs = Vec<(u64, Module)>;
-
 /// The optimised forms of a program and what was done to reach them, after translation validation.
 pub(crate) struct Optimised {
     /// The smallest number of tokens that each serves, and the program; the first from 0.
-    pub(crate) programs: Vec<(u64, Module)>,
+    pub(crate) programs: Programs,
     /// The one for the usual number of tokens.
     pub(crate) usual: usize,
     pub(crate) report: moec_opt::Report,
     pub(crate) validation: Validation,
 }
 
-/// Numbers of tokens that programs are chosen for, unless the caller names one.
-const TABLE: [u64; 7] = [1, 4, 16, 64, 256, 1024, 4096];
-
 pub(crate) fn opt_options(options: &Options) -> moec_opt::Options {
     let defaults = moec_opt::Options::default();
-    // What is counted and what stays in memory is the same for all numbers of tokens.
-    let one = options.record != Record::Nothing || options.memory_budget.is_some();
-    let several = options.tokens.is_none() && !one;
     moec_opt::Options {
         numerics: options.numerics,
         tokens: options.tokens.unwrap_or(defaults.tokens),
-        table: if several { TABLE.to_vec() } else { Vec::new() },
+        table: if options.tokens.is_none() { TABLE.to_vec() } else { Vec::new() },
         batch: options.batch,
         alternatives: options.alternatives,
         target: options.target.clone(),
@@ -180,11 +175,7 @@ fn validated(
 ) -> Result<Optimised, CompileError> {
     let mut report = candidate.report;
     let (programs, validation) = accept(ir, candidate.variants);
-    let at = |tokens: u64| programs.partition_point(|(from, _)| *from <= tokens) - 1;
-    for choice in &mut report.choices {
-        choice.variant = at(choice.tokens);
-    }
-    let usual = at(opt_options(options).tokens);
+    let usual = serve(&programs, options, &mut report);
     if let Some(profile) = &options.profile {
         profile.fits(&programs[usual].1)?;
     }
@@ -218,27 +209,6 @@ pub(crate) fn numbers(module: &Module, stage: Stage) -> Result<Module, CompileEr
     module.instantiate(&Sizes::new()).map_err(|error| CompileError::internal(stage, error))
 }
 
-impl Optimised {
-    /// The programs with numbers for all sizes that are known now, placed in the memory that there is.
-    pub(crate) fn placed(&self, options: &Options) -> Result<(Programs, Option<Placement>), CompileError> {
-        let programs = self.programs.iter();
-        let programs = programs.map(|(from, module)| Ok((*from, numbers(module, Stage::Optimise)?)));
-        let mut programs = programs.collect::<Result<Vec<_>, CompileError>>()?;
-        let Some(budget) = options.memory_budget else { return Ok((programs, None)) };
-        let (learn, judge) = (options.profile.as_ref(), options.holdout.as_ref());
-        let (tokens, target) = (options.tokens.unwrap_or(1), &options.target);
-        let evidence = Evidence { budget, learn, judge, tokens, target };
-        let (from, module) = programs.swap_remove(0);
-        if let Some(judge) = judge {
-            judge.fits(&module)?;
-        }
-        let (module, placement) = place(module, &evidence)
-            .map_err(|error| CompileError::internal(Stage::Optimise, error))?
-            .map_err(CompileError::Options)?;
-        Ok((vec![(from, module)], placement))
-    }
-}
-
 fn build(checked: Checked, options: &Options, watch: Watch<'_>) -> Result<Artifact, CompileError> {
     let target = target(options, CodeKind::Jit)?;
     if !target.runs_here() {
@@ -258,16 +228,15 @@ fn generate(
     watch: Watch<'_>,
 ) -> Result<Artifact, CompileError> {
     let (programs, placement) = optimised.placed(options)?;
-    let (counted, tallies) = record(programs[0].1.clone(), options.record)
-        .map_err(|error| CompileError::internal(Stage::Optimise, error))?;
-    let counted = [(0, counted)];
-    // What is counted depends on the program, so there is one where anything is.
-    let plan = plan(if tallies.plans.is_empty() { &programs[..] } else { &counted }, target)?;
+    let Optimised { mut report, validation, .. } = optimised;
+    let usual = serve(&programs, options, &mut report);
+    let Counting { programs, counting, tallies } = counting(programs, usual, options.record)?;
+    let usual = serve(&programs, options, &mut report);
+    let plan = plan(&counting, target)?;
     watch(Stage::Plan);
     let program =
         Compiled::jit(plan, target, false).map_err(|error| CompileError::internal(Stage::Generate, error))?;
     watch(Stage::Generate);
-    let Optimised { usual, report, validation, .. } = optimised;
     let (target, program) = (options.target.clone(), Arc::new(program));
     Ok(Artifact { checked, programs, usual, target, report, validation, tallies, placement, program })
 }

@@ -15,6 +15,7 @@ mod oracle;
 mod profile;
 mod shrink;
 mod stage;
+mod table;
 mod tensor;
 pub mod tiles;
 mod validate;

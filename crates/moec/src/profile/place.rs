@@ -70,14 +70,14 @@ pub(crate) struct Evidence<'a> {
 /// Places the experts of an optimised program whose sized dims are numbers. None if all weights fit.
 /// An error says what cannot stay in files and does not fit.
 pub(crate) fn place(
-    module: Module,
+    module: &Module,
     evidence: &Evidence<'_>,
-) -> Result<Result<(Module, Option<Placement>), String>, IrError> {
+) -> Result<Result<Option<Placement>, String>, IrError> {
     let weights = sum(module.weights().map(|(_, _, ty)| bytes(ty)));
     if weights <= evidence.budget {
-        return Ok(Ok((module, None)));
+        return Ok(Ok(None));
     }
-    let movable = movable(&module);
+    let movable = movable(module);
     let of_plans = |plan: &Movable| sum(plan.weights.iter().map(|&w| bytes(module.node(w).tensor())));
     let experts = sum(movable.iter().map(of_plans));
     let others = weights - experts.min(weights);
@@ -88,17 +88,13 @@ pub(crate) fn place(
         )));
     };
     let mut plans = Vec::new();
-    let mut resident: BTreeMap<ValueId, Vec<i64>> = BTreeMap::new();
     for plan in &movable {
         let all = of_plans(plan);
         let expert_bytes = all / plan.experts.max(1);
         // Room is dealt out in proportion.
         let share = (u128::from(room) * u128::from(all) / u128::from(experts.max(1))) as u64;
         let count = (share / expert_bytes.max(1)).min(plan.experts);
-        let (hot, decision) = decide(&module, &movable, plan, count, evidence)?;
-        for &product in &plan.products {
-            resident.insert(product, hot.iter().map(|&expert| expert as i64).collect());
-        }
+        let (hot, decision) = decide(module, &movable, plan, count, evidence)?;
         plans.push(PlanPlacement {
             plan: plan.name.clone(),
             experts: plan.experts,
@@ -108,8 +104,32 @@ pub(crate) fn place(
             decision,
         });
     }
-    let placed = rewrite(&module, &resident)?;
-    Ok(Ok((placed, Some(Placement { budget: evidence.budget, weights, plans }))))
+    Ok(Ok(Some(Placement { budget: evidence.budget, weights, plans })))
+}
+
+impl Placement {
+    /// A program with its experts where this says, which was decided for the equal program `decided`. None if
+    /// they differ in what may stay in files.
+    pub(crate) fn apply(&self, module: &Module, decided: &Module) -> Result<Option<Module>, IrError> {
+        let names = |of: &Module, plan: &Movable| -> BTreeSet<String> {
+            plan.weights.iter().map(|&weight| of.node(weight).attrs.str("name").to_owned()).collect()
+        };
+        let needs = |of: &Module, plans: &[Movable]| -> BTreeMap<String, (u64, BTreeSet<String>)> {
+            plans.iter().map(|plan| (plan.name.clone(), (plan.experts, names(of, plan)))).collect()
+        };
+        let plans = movable(module);
+        if needs(module, &plans) != needs(decided, &movable(decided)) {
+            return Ok(None);
+        }
+        let mut resident: BTreeMap<ValueId, Vec<i64>> = BTreeMap::new();
+        for plan in &plans {
+            let placed = self.plans.iter().find(|placed| placed.plan == plan.name);
+            let experts = placed.map(|placed| placed.resident.iter().map(|&expert| expert as i64).collect());
+            let experts: Vec<i64> = experts.unwrap_or_default();
+            resident.extend(plan.products.iter().map(|&product| (product, experts.clone())));
+        }
+        rewrite(module, &resident).map(Some)
+    }
 }
 
 /// The hot set of a plan with room for `count` experts, ascending, and why.

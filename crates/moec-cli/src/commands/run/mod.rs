@@ -133,8 +133,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
         options.record = Record::All;
     }
     if options.memory_budget.is_some() {
-        // The size of the call is what a hot set is judged for.
-        options.tokens = inputs.runtime.iter().map(|(_, size)| *size).max();
+        options.call_tokens = inputs.runtime.iter().map(|(_, size)| *size).max();
     }
     let packed = args.weights.open_packed()?;
     let provider = Provider {

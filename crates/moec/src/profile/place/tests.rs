@@ -42,7 +42,7 @@ fn decide_for(module: &Module, room: u64, learn: &Profile, judge: &Profile, toke
     let budget = weights("router") + room * expert;
     let target = &Target::default();
     let evidence = Evidence { budget, learn: Some(learn), judge: Some(judge), tokens, target };
-    let (_, placement) = place(module.clone(), &evidence).unwrap().unwrap();
+    let placement = place(module, &evidence).unwrap().unwrap();
     let mut plans = placement.unwrap().plans;
     assert_eq!((plans.len(), plans[0].room, plans[0].expert_bytes), (1, room, expert));
     plans.remove(0)
@@ -138,7 +138,7 @@ fn the_rate_of_storage_decides() {
         let budget = 64 * 2048 * 4 + 16 * 3 * 2048 * 1024 * 4;
         let evidence =
             Evidence { budget, learn: Some(&learn), judge: Some(&judge), tokens: 1, target: &target };
-        let placement = place(module.clone(), &evidence).unwrap().unwrap().1.unwrap();
+        let placement = place(&module, &evidence).unwrap().unwrap().unwrap();
         let judgement = judgement(&placement.plans[0]).clone();
         judgement.seconds_hot / judgement.seconds_cache
     };
@@ -156,8 +156,8 @@ fn a_decision_needs_both_profiles() {
     let (module, profile) = (layer(SMALL), profile("olmoe", "arxiv", 7));
     for (learn, judge) in [(None, None), (Some(&profile), None), (None, Some(&profile))] {
         let evidence = Evidence { budget: 100_000, learn, judge, tokens: 1, target: &Target::default() };
-        let (placed, placement) = place(module.clone(), &evidence).unwrap().unwrap();
-        let placement = placement.unwrap();
+        let placement = place(&module, &evidence).unwrap().unwrap().unwrap();
+        let placed = placement.apply(&module, &module).unwrap().unwrap();
         assert!(matches!(placement.plans[0].decision, Decision::Unknown { .. }));
         let products: Vec<_> = placed.nodes.iter().filter(|node| node.op == Op::PlacedMatmul).collect();
         assert_eq!(products.len(), 3);
@@ -169,13 +169,12 @@ fn a_decision_needs_both_profiles() {
 fn budgets_that_hold_all_change_nothing_and_those_below_the_rest_are_refused() {
     let module = layer(SMALL);
     let target = &Target::default();
-    let at = |budget| {
-        place(module.clone(), &Evidence { budget, learn: None, judge: None, tokens: 1, target }).unwrap()
-    };
+    let at =
+        |budget| place(&module, &Evidence { budget, learn: None, judge: None, tokens: 1, target }).unwrap();
     let whole = 64 * EXPERT + 64 * 16 * 4;
-    assert_eq!(at(whole), Ok((module.clone(), None)));
-    assert!(at(whole - 1).unwrap().1.is_some());
-    assert!(at(64 * 16 * 4).unwrap().1.is_some());
+    assert_eq!(at(whole), Ok(None));
+    assert!(at(whole - 1).unwrap().is_some());
+    assert!(at(64 * 16 * 4).unwrap().is_some());
     let error = at(64 * 16 * 4 - 1).unwrap_err();
     assert_eq!(error, "a memory budget of 4095 bytes: weights that are no experts take 4096");
 }
