@@ -10,7 +10,7 @@ use moec_ir::{Attrs, DType, Dim, Op};
 use super::gate::{are_distinct, at, densify, in_range};
 use super::seating::{Order, Seating, capacity_of, one_hots, seat_numbers, seatings, seats_kept};
 use super::{contract, one, rules};
-use crate::term::{Found, Term, View};
+use crate::term::{Found, Term, TermKind, View};
 
 rules! {
     /// A mask of choices and something else: the other is looked at where the choice is.
@@ -31,6 +31,9 @@ rules! {
     seats_of_dispatched_rows: Finite [TakeSeats] if "the plan is that of the seats" if "every kept pair has a seat";
     /// Scores where some choice is made and something holds at it, else 0, are `densify` of the chosen.
     masked_by_some_choice_is_densify: Bit [Select] if "the other branch is 0" if "indices of a row are distinct" if "indices are in range";
+    /// Weights of choices made in rounds, each where its number in the queue is below a limit, else 0,
+    /// are `densify` of the weights of those that find a seat.
+    gates_of_rounds_are_densify: Finite [Add, Select, Mul] if "a later round stands behind the earlier ones" if "a token chooses another expert in each round" if "no other condition";
     /// A combine whose weights are 0 without a seat leaves such pairs out.
     combine_of_seated_has_capacity: Finite [Combine] if "the seats are those of the plan";
     /// A capacity that no expert can exceed changes nothing.
@@ -407,6 +410,25 @@ fn chosen_where(
     let zero = v.constant(v.tensor(select.arg(1))?.dtype, scores.shape(), 0.0)?;
     let kept = v.op(Op::Select, vec![holds, scores, zero], Attrs::default())?;
     densify(v, kept, index_term, axis, hot.dim("size")?)
+}
+
+fn gates_of_rounds_are_densify(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    one(|| {
+        let class = v.class_of(n).filter(|&class| v.rank(class) == 2)?;
+        let numbers = v.tensor(class).is_some_and(|ty| ty.dtype == DType::F32);
+        let seating = super::queue::served(v, class).filter(|_| numbers)?;
+        let TermKind::Op(Op::Plan, index, _) = &seating.plan.kind else { return None };
+        let (index, weights) = (index.first()?.clone(), seating.weights?);
+        let seat = v.op(Op::PlanSeat, vec![seating.plan.clone()], seating.order.attrs())?;
+        let seats = v.sizing().table().value(&seating.capacity)?;
+        let seats = v.constant(DType::I32, seat.shape(), seats as f64)?;
+        let holds = v.op(Op::Lt, vec![seat, seats], Attrs::default())?;
+        let zero = v.constant(DType::F32, weights.shape(), 0.0)?;
+        let kept = v.op(Op::Select, vec![holds, weights, zero], Attrs::default())?;
+        let order = if seating.expert == 1 { [0, 1] } else { [1, 0] };
+        let experts = v.shape(class).get(seating.expert)?;
+        densify(v, v.transpose(kept, &order)?, v.transpose(index, &order)?, seating.expert, experts)
+    })
 }
 
 fn combine_of_seated_has_capacity(v: View<'_>, n: Found<'_>) -> Vec<Term> {

@@ -1,6 +1,8 @@
 //! Selections by constant lists, and pieces put together: permutations undo each other, pieces that
 //! were computed alike are computed as one.
 
+use std::collections::BTreeSet;
+
 use egg::Id;
 use moec_ir::{Attr, Attrs, DType, Dim, EinsumSpec, Number, Op};
 
@@ -20,10 +22,12 @@ rules! {
     selection_of_layout: Bit [Gather] if "one list of indices" if "the axis survives";
     /// Selected elements of an element-wise operation.
     selection_of_element_wise: Bit [Gather] if "one list of indices";
+    /// Pieces transposed alike, or reshaped alike with the axis kept, are put together before that.
+    concat_of_layouts: Bit [Concat] if "not weights alone" if "the axis survives";
     /// Pieces that one element-wise operation computes.
-    concat_of_element_wise: Bit [Concat];
+    concat_of_element_wise: Bit [Concat] if "operands are computed alike";
     /// Pieces that contractions of one kind compute, along an axis that both operands have.
-    concat_of_contractions: Bit [Concat] if "the axis is in both operands";
+    concat_of_contractions: Bit [Concat] if "the axis is in both operands" if "weights selected from one tensor are selected along the axis";
     /// A concat with a constant tensor is padding.
     concat_with_constant_is_pad: Bit [Concat] if "one number throughout";
     /// A contraction over merged axes is one over the axes that were merged, if both operands were.
@@ -156,11 +160,8 @@ fn selection_of_layout(v: View<'_>, n: Found<'_>) -> Vec<Term> {
                 v.broadcast(x, &map, &shape)
             }
             Op::Reshape => {
-                let (from, to) = (v.shape(inner.arg(0)), inner.dims("shape"));
-                let before = v.sizing().product(&to[..n.axis()])?;
-                let at = (0..from.len()).find(|&at| {
-                    from[at] == to[n.axis()] && v.sizing().product(&from[..at]).as_ref() == Some(&before)
-                })?;
+                let to = inner.dims("shape");
+                let at = axis_before(v, v.shape(inner.arg(0)), to, n.axis())?;
                 let x = v.along(n, vec![v.term(inner.arg(0))?, v.term(n.arg(1))?], at)?;
                 let mut shape = to.to_vec();
                 shape[n.axis()] = x.shape()[at].clone();
@@ -170,6 +171,46 @@ fn selection_of_layout(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         }));
     }
     out
+}
+
+/// The axis of `from` that axis `axis` of its reshape to `to` is, if it is one.
+fn axis_before(v: View<'_>, from: &[Dim], to: &[Dim], axis: usize) -> Option<usize> {
+    let before = v.sizing().product(&to[..axis])?;
+    (0..from.len())
+        .find(|&at| from[at] == to[axis] && v.sizing().product(&from[..at]).as_ref() == Some(&before))
+}
+
+fn concat_of_layouts(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    let Some((&first, others)) = parts(n).split_first().filter(|_| !n.args().iter().all(|&arg| v.fixed(arg)))
+    else {
+        return Vec::new();
+    };
+    let transposed = v.nodes(first, Op::Transpose).filter_map(|t| {
+        let perm = t.axes("perm");
+        let alike = |&part: &Id| v.nodes(part, Op::Transpose).find(|o| o.axes("perm") == perm);
+        let others: Vec<Found<'_>> = others.iter().map(alike).collect::<Option<_>>()?;
+        let parts = [t].iter().chain(&others).map(|t| v.term(t.arg(0))).collect::<Option<_>>()?;
+        v.transpose(v.along(n, parts, *perm.get(n.axis())?)?, &perm)
+    });
+    let reshaped = v.nodes(first, Op::Reshape).filter_map(|r| {
+        // The pieces have the same axes before, but for the one that they are put together along.
+        let from = v.shape(r.arg(0));
+        let at = axis_before(v, from, r.dims("shape"), n.axis())?;
+        let alike = |&part: &Id| {
+            v.nodes(part, Op::Reshape).find(|o| {
+                let other = v.shape(o.arg(0));
+                let same = (0..from.len()).all(|axis| axis == at || other.get(axis) == Some(&from[axis]));
+                same && other.len() == from.len()
+                    && axis_before(v, other, o.dims("shape"), n.axis()) == Some(at)
+            })
+        };
+        let others: Vec<Found<'_>> = others.iter().map(alike).collect::<Option<_>>()?;
+        let parts = [r].iter().chain(&others).map(|r| v.term(r.arg(0))).collect::<Option<_>>()?;
+        let mut shape = r.dims("shape").to_vec();
+        shape[n.axis()] = n.dim("size")?.clone();
+        v.reshape(v.along(n, parts, at)?, &shape)
+    });
+    transposed.chain(reshaped).collect()
 }
 
 fn selection_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
@@ -185,9 +226,66 @@ fn selection_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         .collect()
 }
 
-/// Whether two classes have an operation in common.
-fn alike(v: View<'_>, a: Id, b: Id) -> bool {
-    v.all(a).any(|n| v.nodes(b, n.op).next().is_some())
+/// How many classes are looked through for what a piece was selected from.
+const WAYS: usize = 32;
+
+/// What a class was selected from by lists, seen through layout operations.
+fn sources(v: View<'_>, class: Id) -> BTreeSet<Id> {
+    let (mut seen, mut found) = (BTreeSet::new(), BTreeSet::new());
+    let mut open = vec![(v.graph.find(class), false)];
+    while let Some((class, selected)) = open.pop().filter(|_| seen.len() < WAYS) {
+        if !seen.insert((class, selected)) {
+            continue;
+        }
+        if selected {
+            found.insert(class);
+        }
+        for n in v.all(class) {
+            match n.op {
+                Op::Gather if by_list(n) => open.push((v.graph.find(n.arg(0)), true)),
+                Op::Transpose | Op::Reshape => open.push((v.graph.find(n.arg(0)), selected)),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// How deep it is looked into how pieces are computed.
+const DEPTH: usize = 4;
+
+/// Whether two pieces are computed alike: selected from the same, or by one operation of pieces alike.
+/// What is not alike may be put together too, but nothing comes of it.
+fn alike(v: View<'_>, a: Id, b: Id, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    let of_one = || !sources(v, a).is_disjoint(&sources(v, b));
+    let by_one = |x: Found<'_>, y: Found<'_>| match x.op {
+        Op::Transpose | Op::Reshape | Op::Broadcast | Op::Slice | Op::Gather => false,
+        Op::Einsum => orders(x, y).iter().any(|order| {
+            x.args().iter().zip(order).all(|(&x, &y)| match (v.fixed(x), v.fixed(y)) {
+                (true, true) => {
+                    let (x, y) = (sources(v, x), sources(v, y));
+                    !x.is_disjoint(&y) || x.is_empty() && y.is_empty()
+                }
+                (x, y) => x == y,
+            })
+        }),
+        op if element_wise(op) => {
+            let all = |order: &Vec<Id>| x.args().iter().zip(order).all(|(&x, &y)| alike(v, x, y, depth));
+            orders(x, y).iter().any(all)
+        }
+        _ => true,
+    };
+    v.graph.find(a) == v.graph.find(b) || of_one() || v.all(a).any(|x| v.nodes(b, x.op).any(|y| by_one(x, y)))
+}
+
+/// The orders in which operands of `y` may belong to those of `x`, which is the same operation.
+fn orders(x: Found<'_>, y: Found<'_>) -> Vec<Vec<Id>> {
+    let mut orders = vec![y.args().to_vec()];
+    if crate::term::commutative(x.op) {
+        orders.push(y.args().iter().rev().copied().collect());
+    }
+    orders
 }
 
 fn concat_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
@@ -198,13 +296,9 @@ fn concat_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
     let mut out = Vec::new();
     for left in v.all(a).filter(|left| element_wise(left.op)) {
         for right in v.nodes(b, left.op) {
-            let mut orders = vec![right.args().to_vec()];
-            if crate::term::commutative(left.op) {
-                orders.push(right.args().iter().rev().copied().collect());
-            }
-            for order in orders {
+            for order in orders(left, right) {
                 let pairs = || left.args().iter().zip(&order);
-                if !pairs().all(|(&x, &y)| alike(v, x, y)) {
+                if !pairs().all(|(&x, &y)| alike(v, x, y, DEPTH)) {
                     continue;
                 }
                 let joined = |(&x, &y): (&Id, &Id)| v.again(n, vec![v.term(x)?, v.term(y)?]);
@@ -213,6 +307,17 @@ fn concat_of_element_wise(v: View<'_>, n: Found<'_>) -> Vec<Term> {
         }
     }
     out
+}
+
+/// Whether weights, put together along `axis`, are seen to be a selection of what they were selected from; so
+/// are any that were not selected from one tensor. Seen through a transpose only, they would become a new
+/// tensor, of which pieces are selected again.
+fn are_one(v: View<'_>, [a, b]: [Id; 2], axis: usize) -> bool {
+    let from = |class: Id| -> BTreeSet<Id> {
+        let selections = v.nodes(class, Op::Gather).filter(|g| by_list(*g) && g.axis() == axis);
+        selections.map(|g| v.graph.find(g.arg(0))).collect()
+    };
+    !v.fixed(a) || !from(a).is_disjoint(&from(b)) || sources(v, a).is_disjoint(&sources(v, b))
 }
 
 fn concat_of_contractions(v: View<'_>, n: Found<'_>) -> Vec<Term> {
@@ -232,6 +337,9 @@ fn concat_of_contractions(v: View<'_>, n: Found<'_>) -> Vec<Term> {
             };
             let weights = |x: Id| v.fixed(x);
             if weights(left.arg(0)) != weights(args[0]) || weights(left.arg(1)) != weights(args[1]) {
+                continue;
+            }
+            if !are_one(v, [left.arg(0), args[0]], lhs) || !are_one(v, [left.arg(1), args[1]], rhs) {
                 continue;
             }
             out.extend(one(|| {

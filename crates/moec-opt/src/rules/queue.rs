@@ -261,6 +261,28 @@ fn rounds(v: View<'_>, class: Id) -> Vec<Round> {
     found
 }
 
+/// The rounds that a class without an axis of seats may be: of those whose number is below one limit.
+fn limited(v: View<'_>, class: Id) -> Vec<Round> {
+    let axes: Vec<usize> = (0..v.rank(class)).collect();
+    let ways = products(v, class, &axes, DEPTH);
+    let of_way = |way: &Vec<Factor>| {
+        let found = (0..way.len()).find_map(|pick| {
+            let (hot, map) = &way[pick];
+            let (&expert, tokens) = map.split_last()?;
+            let frame = Frame { expert, tokens: tokens.to_vec() };
+            let rest = way.iter().enumerate().filter(|(i, _)| *i != pick).map(|(_, factor)| factor);
+            let (mask, weights) =
+                restricted(v, *hot, rest, &frame, DEPTH).filter(|_| is_pick(v, &way[pick], &frame))?;
+            let [(count, limit)] = &mask.limits[..] else { return None };
+            let (count, capacity) = (count.clone(), Dim::constant(*limit));
+            // Nobody asks for the axis of the seats, which is the same for all rounds.
+            Some(Round { frame, mask, seat: expert, capacity, count, weights })
+        });
+        found
+    };
+    ways.iter().filter_map(of_way).collect()
+}
+
 fn round(
     v: View<'_>,
     way: &[Factor],
@@ -290,9 +312,18 @@ fn terms(v: View<'_>, class: Id, depth: usize) -> Vec<Id> {
 
 /// The masks of seats that a class is as the sum of one mask for each round.
 pub(super) fn seating(v: View<'_>, class: Id) -> Option<Seating> {
+    one_behind_the_other(v, class, rounds)
+}
+
+/// The same for a class without an axis of seats: a gate that is 0 for whoever finds no seat.
+pub(super) fn served(v: View<'_>, class: Id) -> Option<Seating> {
+    one_behind_the_other(v, class, limited)
+}
+
+fn one_behind_the_other(v: View<'_>, class: Id, of_term: fn(View<'_>, Id) -> Vec<Round>) -> Option<Seating> {
     let mut found = Vec::new();
     for term in terms(v, class, MOST) {
-        let all = rounds(v, term);
+        let all = of_term(v, term);
         found.push(all.into_iter().find(|round| is_served(v, round))?);
     }
     found.sort_by_key(|round| round.count.queues.len());

@@ -7,18 +7,30 @@ use moec_ir::{
     Attr, Attrs, Builder, Dim, DimKind, DimTable, EinsumSpec, Module, Node, Op, TensorType, ValueId,
 };
 
-/// A variant of `module`. Values are computed in another order, some twice; operands are swapped;
-/// transposes and reshapes with their inverses stand anywhere; shares are divided by their sum before
-/// they are chosen from, choices are made among scores instead of shares, chosen shares are divided
-/// by their sum before or after they are put in their places. With `interface`, everything has another
-/// name too, and weights are stored with their axes in another order.
-pub(crate) fn variant(module: &Module, seed: u64, interface: bool) -> Module {
+/// In what a variant differs, besides the order in which values are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Differ {
+    /// Some values are computed twice; operands are swapped; transposes and reshapes with their inverses
+    /// stand anywhere; shares are divided by their sum before they are chosen from, choices are made
+    /// among scores instead of shares, chosen shares are divided by their sum before or after they are put
+    /// in their places.
+    Form,
+    /// Everything has another name, and weights are stored with their axes in another order.
+    Interface,
+    /// In both.
+    Both,
+}
+
+/// A variant of `module`.
+pub(crate) fn variant(module: &Module, seed: u64, differ: Differ) -> Module {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let interface = differ != Differ::Form;
     let names = Names::new(module, interface, &mut dice);
     let dims = names.dims(&module.dims);
     let builder = Builder::new(Module { dims, ..Module::new(&names.of("program", &module.name)) });
-    let mut writer =
-        Writer { module, names, interface, dice, builder, copies: vec![Vec::new(); module.nodes.len()] };
+    let copies = vec![Vec::new(); module.nodes.len()];
+    let form = differ != Differ::Interface;
+    let mut writer = Writer { module, names, form, interface, dice, builder, copies };
     let is_input = |&at: &usize| module.nodes[at].op == Op::Input;
     // Places of inputs are part of the interface.
     let (inputs, mut open): (Vec<usize>, Vec<usize>) = (0..module.nodes.len()).partition(is_input);
@@ -28,8 +40,8 @@ pub(crate) fn variant(module: &Module, seed: u64, interface: bool) -> Module {
     while !open.is_empty() {
         let ready: Vec<usize> = (0..open.len()).filter(|&i| writer.is_ready(open[i])).collect();
         let at = open.remove(ready[writer.dice.below(ready.len())]);
-        let source = module.nodes[at].op == Op::Weight;
-        for _ in 0..if source { 1 } else { 1 + usize::from(writer.dice.one_in(4)) } {
+        let twice = form && module.nodes[at].op != Op::Weight && writer.dice.one_in(4);
+        for _ in 0..1 + usize::from(twice) {
             writer.node(at);
         }
     }
@@ -105,6 +117,7 @@ impl Names {
 struct Writer<'a> {
     module: &'a Module,
     names: Names,
+    form: bool,
     interface: bool,
     dice: Dice,
     builder: Builder,
@@ -129,9 +142,10 @@ impl Writer<'_> {
         let mut value = match node.op {
             Op::Weight => self.weight(node),
             Op::Input => self.push(Op::Input, &[], self.renamed_source(node)),
-            _ => self.operation(at, node),
+            _ if self.form => self.operation(at, node),
+            _ => self.same(node),
         };
-        if self.dice.one_in(5) {
+        if self.form && self.dice.one_in(5) {
             value = self.there_and_back(value);
         }
         self.copies[at].push(value);
@@ -172,6 +186,12 @@ impl Writer<'_> {
 
     fn transpose(&mut self, value: ValueId, perm: &[usize]) -> ValueId {
         self.op(Op::Transpose, &[value], [("perm", perm.to_vec().into())])
+    }
+
+    /// The operation as it is.
+    fn same(&mut self, node: &Node) -> ValueId {
+        let args: Vec<ValueId> = node.args.iter().map(|&arg| self.copy(arg)).collect();
+        self.push(node.op, &args, node.attrs.renamed(&self.names.dims))
     }
 
     fn operation(&mut self, at: usize, node: &Node) -> ValueId {
