@@ -413,6 +413,10 @@ fn chosen_where(
 }
 
 fn gates_of_rounds_are_densify(v: View<'_>, n: Found<'_>) -> Vec<Term> {
+    // Most programs have none, and many sums and products.
+    if v.graph.classes_for_op(&Some(Op::OneHot)).is_none_or(|mut hot| hot.next().is_none()) {
+        return Vec::new();
+    }
     one(|| {
         let class = v.class_of(n).filter(|&class| v.rank(class) == 2)?;
         let numbers = v.tensor(class).is_some_and(|ty| ty.dtype == DType::F32);

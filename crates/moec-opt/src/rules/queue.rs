@@ -266,19 +266,20 @@ fn limited(v: View<'_>, class: Id) -> Vec<Round> {
     let axes: Vec<usize> = (0..v.rank(class)).collect();
     let ways = products(v, class, &axes, DEPTH);
     let of_way = |way: &Vec<Factor>| {
-        let found = (0..way.len()).find_map(|pick| {
+        (0..way.len()).find_map(|pick| {
             let (hot, map) = &way[pick];
             let (&expert, tokens) = map.split_last()?;
             let frame = Frame { expert, tokens: tokens.to_vec() };
+            if !is_pick(v, &way[pick], &frame) {
+                return None;
+            }
             let rest = way.iter().enumerate().filter(|(i, _)| *i != pick).map(|(_, factor)| factor);
-            let (mask, weights) =
-                restricted(v, *hot, rest, &frame, DEPTH).filter(|_| is_pick(v, &way[pick], &frame))?;
+            let (mask, weights) = restricted(v, *hot, rest, &frame, DEPTH)?;
             let [(count, limit)] = &mask.limits[..] else { return None };
             let (count, capacity) = (count.clone(), Dim::constant(*limit));
             // Nobody asks for the axis of the seats, which is the same for all rounds.
             Some(Round { frame, mask, seat: expert, capacity, count, weights })
-        });
-        found
+        })
     };
     ways.iter().filter_map(of_way).collect()
 }
