@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use moec_ir::Op;
+
 use super::{Candidate, Other};
 use crate::order::Key;
 
@@ -129,10 +131,30 @@ impl<'a> Program<'a> {
 
     /// Greedy choices were made class by class, blind to what other classes pay for. Here each is
     /// tried against its alternatives in the whole program, alone and with others that could use the
-    /// same value; until nothing helps.
+    /// same value; until nothing helps. Then each other combine is, with what it needs chosen anew around
+    /// it: plan, weights and rows may cost less together, and none of them alone.
     pub(super) fn refine(&mut self) {
         let of_class = self.of_class();
-        while self.refine_each(&of_class) | self.refine_shared() {}
+        self.improve(&of_class, None);
+        for class in 0..self.chosen.len() {
+            for &other in
+                of_class[class].iter().filter(|&&at| self.candidates[at].node.op() == Some(Op::Combine))
+            {
+                let Some(kept) = self.chosen[class].filter(|&kept| kept != other) else { continue };
+                if self.uses[class] == 0 {
+                    continue;
+                }
+                let before = (self.chosen.clone(), self.uses.clone(), self.rank());
+                let complete = self.switch(kept, other) && !self.has_cycle_at(class);
+                if complete {
+                    self.improve(&of_class, Some(class));
+                }
+                if !complete || self.rank() >= before.2 {
+                    (self.total, self.count) = before.2;
+                    (self.chosen, self.uses) = (before.0, before.1);
+                }
+            }
+        }
     }
 
     /// Among programs that cost as much, takes the one whose keys come first, operands before what uses
@@ -207,9 +229,14 @@ impl<'a> Program<'a> {
         sorted
     }
 
-    fn refine_each(&mut self, of_class: &[Vec<usize>]) -> bool {
+    /// Makes the program cheaper until nothing helps, with the choice of class `fixed` as it is.
+    fn improve(&mut self, of_class: &[Vec<usize>], fixed: Option<usize>) {
+        while self.refine_each(of_class, fixed) | self.refine_shared(fixed) {}
+    }
+
+    fn refine_each(&mut self, of_class: &[Vec<usize>], fixed: Option<usize>) -> bool {
         let mut improved = false;
-        for (class, alternatives) in of_class.iter().enumerate() {
+        for (class, alternatives) in of_class.iter().enumerate().filter(|(class, _)| Some(*class) != fixed) {
             for &other in alternatives {
                 let Some(kept) = self.chosen[class].filter(|&kept| kept != other) else { continue };
                 if self.uses[class] == 0 {
@@ -230,7 +257,7 @@ impl<'a> Program<'a> {
     /// A value that is dear for one user may pay for several: two slices of one product, or the
     /// indices and the mask of one route. Tries, for each class, all needed classes that could use
     /// it at once.
-    fn refine_shared(&mut self) -> bool {
+    fn refine_shared(&mut self, fixed: Option<usize>) -> bool {
         let mut users: Vec<BTreeMap<usize, usize>> = vec![BTreeMap::new(); self.chosen.len()];
         for (at, candidate) in self.candidates.iter().enumerate() {
             for &arg in &candidate.args {
@@ -245,7 +272,7 @@ impl<'a> Program<'a> {
             for (&class, &other) in users {
                 let uses_it = |kept: usize| self.candidates[kept].args.contains(&shared);
                 match self.chosen[class] {
-                    Some(kept) if self.uses[class] > 0 && !uses_it(kept) => {
+                    Some(kept) if self.uses[class] > 0 && Some(class) != fixed && !uses_it(kept) => {
                         complete &= self.switch(kept, other);
                         switched.push((class, other, kept));
                     }
