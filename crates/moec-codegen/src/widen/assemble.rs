@@ -214,13 +214,10 @@ impl<'r> Assembler<'r> {
     /// Gives back the registers of the sources that step `at` uses last, but for `taken`'s.
     fn release(&mut self, at: usize, sources: &[Source], taken: Option<Source>) {
         for (nth, source) in sources.iter().enumerate() {
-            match *source {
-                Source::Step(n) if self.last_use[n] == at && taken != Some(*source) => {
-                    if !sources[..nth].contains(source) {
-                        self.give_back(n);
-                    }
-                }
-                _ => {}
+            let Source::Step(n) = *source else { continue };
+            let again = sources[..nth].contains(source);
+            if self.last_use[n] == at && taken != Some(*source) && !again {
+                self.give_back(n);
             }
         }
     }
