@@ -35,8 +35,10 @@ class Loop(torch.nn.Module):
 
 
 class Compiled:
-    def __init__(self, model, half):
+    def __init__(self, model, half, module):
         self.request, self.half = model.create_infer_request(), half
+        # Converted constants share the memory of the module's weights, and those in bf16 do not keep it.
+        self.module = module
 
     def prepare(self, x):
         self.x = [self.as_tensor(one) for one in x]
@@ -75,4 +77,4 @@ def open(layer):
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
     })
-    return {"openvino loop": Compiled(compiled, half)}
+    return {"openvino loop": Compiled(compiled, half, module)}
