@@ -17,8 +17,10 @@ class Loop(torch.nn.Module):
 
     def forward(self, x):
         layer, silu = self.layer, torch.nn.functional.silu
-        scores = torch.softmax((x @ self.router.T).float(), dim=-1)
-        values, chosen = torch.topk(scores, layer.k, dim=-1)
+        scores = (x @ self.router.T).float()
+        # Experts are chosen by score: told to compute in bf16, OpenVINO has softmax in it too, where close scores tie.
+        chosen = torch.topk(scores, layer.k, dim=-1).indices
+        values = torch.softmax(scores, dim=-1).gather(1, chosen)
         if layer.renormalised:
             values = values / values.sum(dim=-1, keepdim=True)
         mask = torch.nn.functional.one_hot(chosen, layer.e).permute(2, 1, 0)
