@@ -94,7 +94,11 @@ impl Scalars {
 
     /// Whether `id` is exactly a number of its own element type, not one that is yet to be rounded to it.
     pub fn is_exact(&self, id: ScalarId) -> bool {
-        matches!(self.get(id), Scalar::Cast(..) | Scalar::Load(_) | Scalar::Const(..))
+        match self.get(id) {
+            // To the type that is there already nothing is rounded.
+            Scalar::Cast(to, x) => self.dtype(*x) != *to || self.is_exact(*x),
+            scalar => matches!(scalar, Scalar::Load(_) | Scalar::Const(..)),
+        }
     }
 
     /// The part of the program that `id` needs, in order, and what `id` is called there. For kernels

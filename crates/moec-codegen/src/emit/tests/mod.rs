@@ -1,5 +1,6 @@
 //! Kernels against plain loops, at edge sizes, between guard pages, in every split.
 
+mod epilogue;
 mod group;
 mod harness;
 mod map;
