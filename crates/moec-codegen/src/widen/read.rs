@@ -158,6 +158,7 @@ impl Reader<'_> {
             }
             _ => return None,
         };
+        // A mask is a vector of integers; only `bitselect` wants it as one of floats, behind a `bitcast`.
         debug_assert!(!float || !self.is_mask(source) || opcode == Opcode::Bitcast);
         self.sources[result] = Some(source);
         Some(())

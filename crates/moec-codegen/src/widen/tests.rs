@@ -188,6 +188,82 @@ fn functions_have_the_bits_of_four_lanes() {
     }
 }
 
+/// Steps at random on what came before, near and far, so that values, masks and constants live for any time.
+fn at_random(e: &mut LaneEmitter<'_, '_>, x: Value, y: Value, seed: u32) -> Value {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let mut next = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 8) as usize % below
+    };
+    let (mut values, mut masks) = (vec![x, y], vec![e.compare(FloatCC::LessThan, x, y)]);
+    for _ in 0..10 + seed {
+        let [a, b, c] = [0; 3].map(|_| values[next(values.len())]);
+        let [m, n] = [0; 2].map(|_| masks[masks.len() - 1 - next(masks.len().min(5))]);
+        match next(13) {
+            0 => values.push(e.add(a, b)),
+            1 => values.push(e.sub(a, b)),
+            2 => values.push(e.minimum(a, b)),
+            3 => values.push(e.neg(a)),
+            4 => {
+                let factor = e.float(0.25 + next(40) as f32);
+                values.push(e.mul(a, factor));
+            }
+            5 | 6 => values.push(e.mul_add(a, b, c)),
+            7 => values.push(e.select(m, a, b)),
+            8 => masks.push(e.compare(FloatCC::LessThanOrEqual, a, b)),
+            9 => masks.push(e.both(m, n)),
+            10 => masks.push(e.either(m, n)),
+            11 => masks.push(e.differ(m, n)),
+            _ => masks.push(e.not(m)),
+        }
+    }
+    let zero = e.float(0.0);
+    let chosen: Vec<Value> = masks.iter().rev().take(3).map(|mask| e.select(*mask, y, zero)).collect();
+    let all = values.into_iter().rev().take(24).chain(chosen);
+    all.fold(zero, |sum, value| {
+        let magnitude = e.abs(value);
+        let small = e.compare(FloatCC::LessThan, magnitude, sum);
+        let other = e.sub(sum, value);
+        e.select(small, other, value)
+    })
+}
+
+#[test]
+fn lines_at_random_have_the_bits_of_four_lanes() {
+    let Some(target) = is_here() else { return };
+    let (mut xs, mut ys) = (floats(0x9e37_79b1), floats(0x85eb_ca6b));
+    for all in [&mut xs, &mut ys] {
+        all.rotate_right(64);
+        all.truncate(8 * LEN);
+    }
+    let mut widened = 0;
+    for seed in 0..90 {
+        let four = ElementLoop::compile(&target, [4, 4, 4], &|e, [x, y, out]| {
+            let [x, y] = [x, y].map(|place| e.load(DType::F32, place, 0));
+            let z = at_random(e, x, y, seed);
+            e.store(DType::F32, z, out, 0);
+        });
+        let wanted: Vec<f32> = four.run(Lanes::X4, &xs, &ys);
+        let function = function(&[F32X4, F32X4], &|e, params| at_random(e, params[0], params[1], seed));
+        let run = Run { operands: vec![Operand::Each(DType::F32); 2], out: DType::F32, len: LEN };
+        let Some(code) = widen(&function, &run).unwrap() else { continue };
+        widened += 1;
+        let code = compiled(&target, &code);
+        for (at, wanted) in wanted.chunks(LEN).enumerate() {
+            let [x, y] = [&xs, &ys].map(|all| Guarded::from_slice(&all[at * LEN..][..LEN], Edge::End));
+            let out = Guarded::<f32>::new(LEN, Edge::End);
+            call(&code, &[address(&x), address(&y), address(&out)]);
+            for (i, (found, wanted)) in out.as_slice().iter().zip(wanted).enumerate() {
+                let same = found.to_bits() == wanted.to_bits() || (found.is_nan() && wanted.is_nan());
+                assert!(same, "line {seed}, element {i}: {found:e}, not {wanted:e}");
+            }
+        }
+    }
+    assert!((30..90).contains(&widened), "{widened}: some fit the registers, and some do not");
+}
+
 /// Shorter elements are widened exactly, patterns are stored in the lower bytes, one number serves all.
 #[test]
 fn elements_of_every_type_are_read_and_written() {
