@@ -171,7 +171,7 @@ impl<'p> Program<'p> {
         }
     }
 
-    /// This point with `axis` at another index, to access a [`Store`]'s place only.
+    /// This point with `axis` at another index, to ask for places of loads and stores only.
     pub(super) fn at(&self, axis: usize, index: Value) -> Program<'p> {
         let mut at = self.clone();
         if at.index[axis].replace(index).is_none() {

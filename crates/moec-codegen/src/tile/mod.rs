@@ -170,7 +170,8 @@ pub struct TileOperands {
 }
 
 impl TileOperands {
-    /// The operands of products whose sums have that length: panels of bf16 are in pairs if it is even.
+    /// The operands of products whose sums run along one axis of that length: panels of bf16 are in pairs if
+    /// it is even.
     pub fn of(row: DType, element: DType, depth: u64) -> TileOperands {
         let pairs = element == DType::Bf16 && depth.is_multiple_of(2);
         TileOperands { row, element, interleave: if pairs { 2 } else { 1 } }

@@ -94,8 +94,14 @@ impl Checker<'_> {
             if pairs && !(self.plan.panels.pairs && weight.interleave == 2) {
                 return Err(format!("rows of {row}, elements by {}", weight.interleave));
             }
+            if weight.interleave != first.interleave {
+                return Err("weights of two layouts".into());
+            }
             if weight.interleave == 2 {
                 one_of(self.plan.buffer(weight.buffer).dtype, &[DType::Bf16])?;
+                if self.plan.dims.value(&weight.k).is_some_and(|k| !k.is_multiple_of(2)) {
+                    return Err(format!("pairs in sums of {}", weight.k));
+                }
             }
         }
         if let Some(cold) = &k.cold {

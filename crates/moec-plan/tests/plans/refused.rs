@@ -88,3 +88,32 @@ fn scalars_that_do_not_fit() {
         }
     });
 }
+
+#[test]
+fn panels_that_no_tile_reads() {
+    let product = |plan: &mut Plan| match &mut plan.run[0].kernel {
+        Kernel::Product(product) => product.clone(),
+        other => panic!("{other:?}"),
+    };
+    refused("f32 where [Bf16] is expected", |plan| {
+        let mut product = product(plan);
+        product.weights[0].interleave = 2;
+        plan.run[0].kernel = Kernel::Product(product);
+    });
+    refused("pairs in sums of 7", |plan| {
+        let mut product = product(plan);
+        (product.weights[0].interleave, product.weights[0].k) = (2, Dim::constant(7));
+        let panels = product.weights[0].buffer;
+        plan.buffers[panels.0 as usize].dtype = DType::Bf16;
+        plan.run[0].kernel = Kernel::Product(product);
+        // The packing says the same, or it would be refused first.
+        plan.load.clear();
+        plan.buffers[panels.0 as usize].place = Place::Literal([].into());
+    });
+    refused("weights of two layouts", |plan| {
+        let mut product = product(plan);
+        let second = moec_plan::PackedWeight { interleave: 2, ..product.weights[0].clone() };
+        product.weights.push(second);
+        plan.run[0].kernel = Kernel::Product(product);
+    });
+}
