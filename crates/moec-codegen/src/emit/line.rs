@@ -73,10 +73,9 @@ fn line(plan: &Plan, product: &Product) -> Option<Line> {
 /// Four elements of a row, from four elements or one number for each operand.
 fn function(plan: &Plan, product: &Product, line: &Line) -> Result<Function, CodegenError> {
     let scalars = &product.scalars;
-    let is_float = |dtype: DType| dtype.is_float();
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend(line.leaves.iter().zip(&line.run.operands).map(|(id, operand)| {
-        AbiParam::new(match (operand, is_float(scalars.dtype(*id))) {
+        AbiParam::new(match (operand, scalars.dtype(*id).is_float()) {
             (Operand::Each(_), true) => F32X4,
             (Operand::Each(_), false) => I32X4,
             (Operand::One, true) => F32,

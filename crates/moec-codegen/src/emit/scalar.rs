@@ -408,7 +408,7 @@ fn depends(scalars: &Scalars) -> Vec<u64> {
             Scalar::Accumulator(_) => 0b11,
             _ => 0,
         };
-        depends[at] = operands(scalar).iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
+        depends[at] = scalar.operands().iter().fold(own, |bits, id| bits | depends[id.0 as usize]);
     }
     depends
 }
@@ -426,7 +426,7 @@ fn needed_from(scalars: &Scalars, roots: &[ScalarId], given: impl Fn(usize) -> b
     }
     for at in (0..needed.len()).rev() {
         if needed[at] && !given(at) {
-            for id in operands(&scalars.list[at]) {
+            for id in scalars.list[at].operands() {
                 needed[id.0 as usize] = true;
             }
         }
@@ -442,23 +442,6 @@ pub(super) fn contiguous(cx: &Cx<'_, '_>, scalars: &Scalars, root: ScalarId, axi
         Scalar::Load(load) => needed && load.terms.iter().any(along),
         _ => false,
     })
-}
-
-/// What a scalar is computed from.
-pub(super) fn operands(scalar: &Scalar) -> Vec<ScalarId> {
-    match scalar {
-        Scalar::Load(load) => load
-            .terms
-            .iter()
-            .filter_map(|(index, _)| match index {
-                Index::Value(id) => Some(*id),
-                Index::Axis(_) => None,
-            })
-            .collect(),
-        Scalar::Apply(_, args) => args.clone(),
-        Scalar::Cast(_, x) | Scalar::InRange(x, _) => vec![*x],
-        Scalar::Iota(_) | Scalar::Size(_) | Scalar::Const(..) | Scalar::Accumulator(_) => Vec::new(),
-    }
 }
 
 /// `x` where it lies in `0..size`; elsewhere 0, and a fault.
