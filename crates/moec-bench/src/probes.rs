@@ -8,6 +8,7 @@ use moec::Pool;
 use moec::buffer::{Buffer, BufferError};
 use moec::ir::DType;
 use moec::probe::{Products, multiply, read};
+use moec::tiles::amx_permission;
 
 use crate::{Useful, median};
 
@@ -85,7 +86,7 @@ impl Probes {
         black_box(read(&self.memory, &self.pool));
         let bytes = self.memory.len() as f64 / started.elapsed().as_secs_f64();
         let flops = self.products(Products::F32).unwrap_or(f64::INFINITY);
-        Rates { bytes, flops, bf16_flops: self.products(Products::Bf16Pairs) }
+        Rates { bytes, flops, bf16_flops: self.products(Products::Bf16Pairs(amx_permission())) }
     }
 
     fn products(&self, products: Products) -> Option<f64> {

@@ -10,8 +10,8 @@ use cranelift_codegen::settings::{self, Configurable};
 use moec_ir::DType;
 use moec_plan::Panels;
 
-use crate::CodegenError;
 use crate::tile::{TileFamily, TileOperands};
+use crate::{CodegenError, amx};
 
 /// What the code is for; decides how it addresses its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,14 @@ struct Unnamed {
     f16c: bool,
     /// Products of bf16 pairs (AVX512-BF16).
     bf16: bool,
+    /// The same in registers of two dimensions (AMX-TILE, AMX-BF16).
+    amx: bool,
 }
 
-const PLAIN: Unnamed = Unnamed { f16c: false, bf16: false };
-const WITH_F16C: Unnamed = Unnamed { f16c: true, bf16: false };
-const WITH_BF16: Unnamed = Unnamed { f16c: true, bf16: true };
+const PLAIN: Unnamed = Unnamed { f16c: false, bf16: false, amx: false };
+const WITH_F16C: Unnamed = Unnamed { f16c: true, ..PLAIN };
+const WITH_BF16: Unnamed = Unnamed { bf16: true, ..WITH_F16C };
+const WITH_AMX: Unnamed = Unnamed { amx: true, ..WITH_BF16 };
 
 /// What x86-64-v3 adds to the baseline.
 const V3: &[&str] = &[
@@ -62,7 +65,7 @@ const V3: &[&str] = &[
 /// What x86-64-v4 adds to v3.
 const V4: &[&str] = &["has_avx512f", "has_avx512dq", "has_avx512vl"];
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row { name: "x86_64", triple: "x86_64-unknown-linux-gnu", features: &[], unnamed: PLAIN },
     Row { name: "x86_64-v3", triple: "x86_64-unknown-linux-gnu", features: &[V3], unnamed: WITH_F16C },
     Row { name: "x86_64-v4", triple: "x86_64-unknown-linux-gnu", features: &[V3, V4], unnamed: WITH_F16C },
@@ -72,12 +75,18 @@ const ROWS: [Row; 5] = [
         features: &[V3, V4],
         unnamed: WITH_BF16,
     },
+    Row {
+        name: "x86_64-v4-amx",
+        triple: "x86_64-unknown-linux-gnu",
+        features: &[V3, V4],
+        unnamed: WITH_AMX,
+    },
     Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[], unnamed: PLAIN },
 ];
 
 /// Every name that [`Target::named`] knows.
-pub const TARGET_NAMES: [&str; 6] =
-    ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name, ROWS[3].name, ROWS[4].name];
+pub const TARGET_NAMES: [&str; 7] =
+    ["host", ROWS[0].name, ROWS[1].name, ROWS[2].name, ROWS[3].name, ROWS[4].name, ROWS[5].name];
 
 /// An instruction set with its features, ready to compile for.
 #[derive(Clone)]
@@ -90,13 +99,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// This machine, with every feature Cranelift can use of it.
+    /// This machine, with every feature Cranelift can use of it. Code for this process has AMX if the system
+    /// grants it; an object has not, since whoever links it would have to ask for it: let it be named.
     ///
     /// # Errors
     /// `UnsupportedTarget` if Cranelift has no back end for this machine.
     pub fn host(kind: CodeKind) -> Result<Target, CodegenError> {
         let builder = cranelift_native::builder().map_err(|reason| unsupported("host", reason))?;
-        Target::finish("host", builder, Unnamed::host(), kind)
+        let amx = kind == CodeKind::Jit && amx::permission().is_some();
+        Target::finish("host", builder, Unnamed { amx, ..Unnamed::host() }, kind)
     }
 
     /// The target called `name`, one of [`TARGET_NAMES`].
@@ -157,7 +168,11 @@ impl Target {
         if self.isa.name() != "x64" || self.isa.default_call_conv() != CallConv::SystemV {
             TileFamily::Clif
         } else if all(&["has_avx512f", "has_avx2", "has_fma"]) {
-            if self.unnamed.bf16 { TileFamily::Avx512Bf16 } else { TileFamily::Avx512 }
+            match self.unnamed {
+                Unnamed { amx: true, .. } => TileFamily::Amx,
+                Unnamed { bf16: true, .. } => TileFamily::Avx512Bf16,
+                _ => TileFamily::Avx512,
+            }
         } else if all(&["has_avx2", "has_fma"]) && self.unnamed.f16c {
             TileFamily::Avx2
         } else {
@@ -209,7 +224,8 @@ impl Target {
         for feature in self.features() {
             text = text + " " + feature.trim_start_matches("has_");
         }
-        for (present, name) in [(self.unnamed.f16c, "f16c"), (self.unnamed.bf16, "avx512bf16")] {
+        let Unnamed { f16c, bf16, amx } = self.unnamed;
+        for (present, name) in [(f16c, "f16c"), (bf16, "avx512bf16"), (amx, "amx")] {
             if present {
                 text = text + " " + name;
             }
@@ -223,12 +239,13 @@ impl Target {
 }
 
 impl Unnamed {
-    /// Those of this machine.
+    /// Those of this machine that need no permission.
     fn host() -> Unnamed {
         #[cfg(target_arch = "x86_64")]
         return Unnamed {
             f16c: std::is_x86_feature_detected!("f16c"),
             bf16: std::is_x86_feature_detected!("avx512bf16"),
+            amx: false,
         };
         #[cfg(not(target_arch = "x86_64"))]
         PLAIN
@@ -276,6 +293,7 @@ mod tests {
         assert_eq!(tiles("x86_64-v3"), TileFamily::Avx2);
         assert_eq!(tiles("x86_64-v4"), TileFamily::Avx512);
         assert_eq!(tiles("x86_64-v4-bf16"), TileFamily::Avx512Bf16);
+        assert_eq!(tiles("x86_64-v4-amx"), TileFamily::Amx);
         assert_eq!(tiles("aarch64"), TileFamily::Clif);
     }
 
@@ -291,7 +309,7 @@ mod tests {
         let error = Target::named("z80", CodeKind::Jit).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unknown target `z80`; known are host, x86_64, x86_64-v3, x86_64-v4, x86_64-v4-bf16, aarch64"
+            "unknown target `z80`; known are host, x86_64, x86_64-v3, x86_64-v4, x86_64-v4-bf16, x86_64-v4-amx, aarch64"
         );
     }
 }

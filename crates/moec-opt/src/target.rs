@@ -38,12 +38,13 @@ pub struct Target {
 /// The version of the form that is read and written.
 const VERSION: i64 = 1;
 
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("host", include_str!("../targets/host.toml")),
     ("x86_64", include_str!("../targets/x86_64.toml")),
     ("x86_64-v3", include_str!("../targets/x86_64-v3.toml")),
     ("x86_64-v4", include_str!("../targets/x86_64-v4.toml")),
     ("x86_64-v4-bf16", include_str!("../targets/x86_64-v4-bf16.toml")),
+    ("x86_64-v4-amx", include_str!("../targets/x86_64-v4-amx.toml")),
     ("aarch64", include_str!("../targets/aarch64.toml")),
 ];
 
@@ -237,7 +238,7 @@ mod tests {
         let unknown = Target::named("z80").unwrap_err().to_string();
         assert_eq!(
             unknown,
-            "there is no target `z80`; built in are host, x86_64, x86_64-v3, x86_64-v4, x86_64-v4-bf16, aarch64"
+            "there is no target `z80`; built in are host, x86_64, x86_64-v3, x86_64-v4, x86_64-v4-bf16, x86_64-v4-amx, aarch64"
         );
     }
 }

@@ -77,6 +77,20 @@ pub struct Frame {
     pub step: u64,
 }
 
+/// A promise that this process may use the registers of AMX, for which it has to ask the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AmxPermission(());
+
+impl AmxPermission {
+    /// Makes the promise.
+    ///
+    /// # Safety
+    /// The processor has AMX with products of bf16 pairs, and the system has granted this process its registers.
+    pub unsafe fn promise() -> AmxPermission {
+        AmxPermission(())
+    }
+}
+
 /// Byte offsets of the fields of [`Frame`].
 pub mod offset {
     use super::Frame;

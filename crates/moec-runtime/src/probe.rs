@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use moec_plan::abi::AmxPermission;
+
 use crate::buffer::Buffer;
 use crate::threads::Threads;
 
@@ -16,8 +18,8 @@ use crate::threads::Threads;
 pub enum Products {
     /// `f32`, by fused multiply-add.
     F32,
-    /// Pairs of bf16, added to `f32`.
-    Bf16Pairs,
+    /// Pairs of bf16, added to `f32`: by AMX with leave to use it, else by vectors.
+    Bf16Pairs(Option<AmxPermission>),
 }
 
 /// Reads every byte of the buffer once, by all threads of the pool, and gives what they make together.
@@ -66,7 +68,9 @@ fn widest(products: Products) -> Option<fn(u64) -> u64> {
             // SAFETY: the features were found.
             Some(|rounds| unsafe { x86::f32_256(rounds) })
         }
-        Products::Bf16Pairs if wide && detected!("avx512bf16") => {
+        // SAFETY: the permission promises the instructions.
+        Products::Bf16Pairs(Some(_)) => Some(|rounds| unsafe { x86::pairs_amx(rounds) }),
+        Products::Bf16Pairs(None) if wide && detected!("avx512bf16") => {
             // SAFETY: the features were found.
             Some(|rounds| unsafe { x86::pairs_512(rounds) })
         }
@@ -134,6 +138,45 @@ mod x86 {
         rounds * (SUMS * 32 * 2) as u64
     }
 
+    /// # Safety
+    /// The process may use AMX.
+    pub(super) unsafe fn pairs_amx(rounds: u64) -> u64 {
+        /// Registers that are added to.
+        const SUMS: u64 = 4;
+        /// Rows, columns and pairs of a register.
+        const SIDE: u64 = 16;
+        #[repr(align(64))]
+        struct Shapes([u8; 64]);
+        let mut shapes = Shapes([0; 64]);
+        shapes.0[0] = 1;
+        for register in 0..8 {
+            shapes.0[16 + 2 * register] = 64;
+            shapes.0[48 + register] = SIDE as u8;
+        }
+        if rounds > 0 {
+            // SAFETY: by this function's contract; no memory but the shapes is read, none written.
+            unsafe {
+                std::arch::asm!(
+                    "ldtilecfg [{shapes}]",
+                    "2:",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    "dec {left}",
+                    "jnz 2b",
+                    "tilerelease",
+                    shapes = in(reg) &raw const shapes,
+                    left = inout(reg) rounds => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, readonly),
+                );
+            }
+        }
+        rounds * SUMS * SIDE * SIDE * SIDE * 2 * 2
+    }
+
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn f32_256(rounds: u64) -> u64 {
         const SUMS: usize = 12;
@@ -158,7 +201,7 @@ mod tests {
     fn what_is_done_is_counted() {
         for threads in [1, 2] {
             let pool = Pool::new(threads).unwrap();
-            for products in [Products::F32, Products::Bf16Pairs] {
+            for products in [Products::F32, Products::Bf16Pairs(None)] {
                 let once = multiply(products, 10, &pool);
                 assert_eq!(multiply(products, 30, &pool), once.map(|flops| 3 * flops));
             }

@@ -1,7 +1,7 @@
 //! Matrix tiles on their own, for whoever lists or measures them.
 
 use moec_codegen::CodeKind;
-pub use moec_codegen::CodegenError;
+pub use moec_codegen::{CodegenError, amx_permission};
 pub use moec_codegen::tile::{Operands, TileFamily, TileOperands, TileSpec, Trial};
 use moec_plan::Kernel;
 
@@ -12,7 +12,7 @@ use crate::{Artifact, Target};
 /// # Errors
 /// If the machine's instruction set is unknown.
 pub fn family(target: &Target) -> Result<TileFamily, CodegenError> {
-    Ok(moec_codegen::Target::named(&target.isa, CodeKind::Object)?.tiles())
+    Ok(moec_codegen::Target::named(&target.isa, CodeKind::Jit)?.tiles())
 }
 
 /// A product as its tiles see it: what they multiply, length of the sums, columns.

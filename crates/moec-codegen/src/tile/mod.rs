@@ -19,13 +19,15 @@
 //!   column are then one word, whose halves are widened with one instruction each. The order of sums does
 //!   not change.
 //! - **Pair products.** Where rows are bf16, so is the panel, in pairs. A sum then takes two products at a
-//!   time, in ascending order of pairs, as the instruction defines it: subnormal numbers count as zero, and
-//!   sums round to the nearest. Heights agree bit by bit here too; one family has such tiles.
+//!   time, in ascending order of pairs, or 32 at a time where AMX multiplies, as the instruction defines it:
+//!   subnormal numbers count as zero, and sums round to the nearest. Heights of a family agree bit by bit here
+//!   too.
 //!
 //! A target has one family ([`Target::tiles`](crate::Target::tiles)): [`TileFamily::tiles`] lists
 //! its tiles, [`TileSpec::define`] compiles one into a module. `clif` emits the portable family,
-//! which is the reference; `wide` assembles the others.
+//! which is the reference; `wide` assembles those of vectors, `amx` those of AMX.
 
+mod amx;
 mod clif;
 mod trial;
 mod wide;
@@ -79,12 +81,14 @@ pub enum TileFamily {
     Avx512,
     /// The same, and pair products of AVX512-BF16.
     Avx512Bf16,
+    /// Machine code for x86-64 with AVX-512 whose pair products are those of AMX.
+    Amx,
 }
 
 impl TileFamily {
     /// Every family.
-    pub const ALL: [TileFamily; 4] =
-        [TileFamily::Clif, TileFamily::Avx2, TileFamily::Avx512, TileFamily::Avx512Bf16];
+    pub const ALL: [TileFamily; 5] =
+        [TileFamily::Clif, TileFamily::Avx2, TileFamily::Avx512, TileFamily::Avx512Bf16, TileFamily::Amx];
 
     /// The name that begins the names of its tiles.
     pub fn name(self) -> &'static str {
@@ -93,6 +97,7 @@ impl TileFamily {
             TileFamily::Avx2 => "avx2",
             TileFamily::Avx512 => "avx512",
             TileFamily::Avx512Bf16 => "avx512bf16",
+            TileFamily::Amx => "amx",
         }
     }
 
@@ -100,15 +105,16 @@ impl TileFamily {
     pub fn columns(self) -> usize {
         match self {
             TileFamily::Clif | TileFamily::Avx2 => 16,
-            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 32,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 | TileFamily::Amx => 32,
         }
     }
 
-    /// Rows of the tallest tile; there is one of every height from 1 on.
-    pub fn tallest(self) -> usize {
+    /// Rows of the tallest tile for those operands; there is one of every height from 1 on, if there is any.
+    pub fn tallest(self, operands: TileOperands) -> usize {
         match self {
             TileFamily::Clif | TileFamily::Avx2 => 6,
-            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 8,
+            TileFamily::Amx if operands.row == DType::Bf16 => amx::TALLEST,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 | TileFamily::Amx => 8,
         }
     }
 
@@ -117,25 +123,25 @@ impl TileFamily {
         match self {
             TileFamily::Clif => 4,
             TileFamily::Avx2 => 8,
-            TileFamily::Avx512 | TileFamily::Avx512Bf16 => 16,
+            TileFamily::Avx512 | TileFamily::Avx512Bf16 | TileFamily::Amx => 16,
         }
     }
 
     /// The height of the first tiles that as many rows of a product are cut into. Rows are cut into as few
     /// chunks of at most [`CHUNK_ROWS`] as possible, of whole tiles of the tallest kind but for the last chunk,
     /// and a chunk into as few tiles as possible, all of one height but the last.
-    pub fn height_for(self, rows: usize) -> usize {
-        let most = CHUNK_ROWS as usize;
+    pub fn height_for(self, operands: TileOperands, rows: usize) -> usize {
+        let (most, tallest) = (CHUNK_ROWS as usize, self.tallest(operands));
         let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
-        let chunk = chunk.next_multiple_of(self.tallest()).min(most).min(rows);
-        chunk.div_ceil(chunk.div_ceil(self.tallest()).max(1))
+        let chunk = chunk.next_multiple_of(tallest).min(most).min(rows);
+        chunk.div_ceil(chunk.div_ceil(tallest).max(1))
     }
 
     /// Whether it has tiles for those operands.
     pub fn multiplies(self, operands: TileOperands) -> bool {
         match (operands.row, operands.element, operands.interleave) {
             (DType::F32, DType::F32 | DType::Bf16 | DType::F16, 1) | (DType::F32, DType::Bf16, 2) => true,
-            (DType::Bf16, DType::Bf16, 2) => self == TileFamily::Avx512Bf16,
+            (DType::Bf16, DType::Bf16, 2) => self >= TileFamily::Avx512Bf16,
             _ => false,
         }
     }
@@ -143,18 +149,14 @@ impl TileFamily {
     /// The tile for those operands and that height, if there is one.
     pub fn tile(self, operands: TileOperands, rows: usize) -> Option<TileSpec> {
         // Only the pair products need more than AVX-512F.
-        let family = if self == TileFamily::Avx512Bf16 && operands.row == DType::F32 {
-            TileFamily::Avx512
-        } else {
-            self
-        };
-        let some = self.multiplies(operands) && (1..=self.tallest()).contains(&rows);
+        let family = if operands.row == DType::F32 { self.min(TileFamily::Avx512) } else { self };
+        let some = self.multiplies(operands) && (1..=self.tallest(operands)).contains(&rows);
         some.then_some(TileSpec { family, operands, rows })
     }
 
     /// The tiles of all heights for those operands, ascending; none where there is no such tile.
     pub fn tiles(self, operands: TileOperands) -> impl Iterator<Item = TileSpec> {
-        (1..=self.tallest()).filter_map(move |rows| self.tile(operands, rows))
+        (1..=self.tallest(operands)).filter_map(move |rows| self.tile(operands, rows))
     }
 }
 
@@ -246,8 +248,12 @@ impl TileSpec {
                     Ok(())
                 })?;
             }
-            TileFamily::Avx2 | TileFamily::Avx512 | TileFamily::Avx512Bf16 => {
-                let code = wide::assemble(self).map_err(|error| CodegenError::Function {
+            _ => {
+                let assembled = match self.family {
+                    TileFamily::Amx => amx::assemble(self),
+                    _ => wide::assemble(self),
+                };
+                let code = assembled.map_err(|error| CodegenError::Function {
                     function: self.name(),
                     reason: error.to_string(),
                 })?;

@@ -102,15 +102,26 @@ fn names_say_what_a_tile_is() {
         name(TileFamily::Clif, DType::F32, DType::F32, 2, 1),
     ];
     assert_eq!(none, [const { None }; 5]);
-    let pairs = TileFamily::Avx512Bf16.tile(PAIR_PRODUCTS, 8).unwrap();
-    assert_eq!(pairs.name(), "avx512bf16_mm_bf16x2_8x32");
+    let pairs = |family: TileFamily, rows| family.tile(PAIR_PRODUCTS, rows).map(|tile| tile.name());
+    assert_eq!(pairs(TileFamily::Avx512Bf16, 8).unwrap(), "avx512bf16_mm_bf16x2_8x32");
+    assert_eq!(pairs(TileFamily::Amx, 32).unwrap(), "amx_mm_bf16x2_32x32");
+    assert_eq!(pairs(TileFamily::Amx, 33), None);
+    assert_eq!(widening(TileFamily::Amx, DType::Bf16, 2, 8), "avx512_mm_bf16x2_8x32");
 }
 
 #[test]
 fn rows_are_cut_into_chunks_and_then_into_tiles() {
-    let heights = |family: TileFamily, rows: [usize; 8]| rows.map(|rows| family.height_for(rows));
-    assert_eq!(heights(TileFamily::Avx512, [0, 1, 8, 9, 20, 96, 97, 200]), [0, 1, 8, 5, 7, 8, 8, 8]);
-    assert_eq!(heights(TileFamily::Avx2, [1, 6, 7, 13, 25, 49, 96, 97]), [1, 6, 4, 5, 5, 6, 6, 6]);
+    let heights = |family: TileFamily, operands, rows: [usize; 8]| {
+        rows.map(|rows| family.height_for(operands, rows))
+    };
+    let floats = OPERANDS[0];
+    assert_eq!(heights(TileFamily::Avx512, floats, [0, 1, 8, 9, 20, 96, 97, 200]), [0, 1, 8, 5, 7, 8, 8, 8]);
+    assert_eq!(heights(TileFamily::Avx2, floats, [1, 6, 7, 13, 25, 49, 96, 97]), [1, 6, 4, 5, 5, 6, 6, 6]);
+    assert_eq!(heights(TileFamily::Amx, floats, [1, 6, 7, 13, 25, 49, 96, 97]), [1, 6, 7, 7, 7, 7, 8, 8]);
+    assert_eq!(
+        heights(TileFamily::Amx, PAIR_PRODUCTS, [1, 16, 32, 33, 60, 96, 97, 200]),
+        [1, 16, 32, 17, 30, 32, 32, 32]
+    );
 }
 
 #[test]
@@ -180,23 +191,38 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
     }
 }
 
-/// Products of pairs: against sums in f64, and every height against the lowest bit by bit.
+/// Products of pairs: against sums in f64, those of AMX also against their definition bit by bit, and every
+/// height against the lowest bit by bit.
 #[test]
 fn products_of_pairs_agree_with_sums_in_f64() {
     for target in runnable_targets().iter().filter(|target| target.panels().pairs) {
         let code = compile_all(target);
-        let pairs: Vec<TileSpec> = target.tiles().tiles(PAIR_PRODUCTS).collect();
-        assert_eq!(pairs.len(), target.tiles().tallest());
-        for depth in [0, 2, 4, 6, 14, 16, 18, 64, 1000] {
-            for edge in [Edge::Start, Edge::End] {
-                let lowest = sums_of_pairs(&code, &pairs[0], depth, edge);
-                for tile in &pairs[1..] {
-                    let sums = sums_of_pairs(&code, tile, depth, edge);
-                    assert_eq!(sums[..lowest.len()], lowest, "{} depth {depth}", tile.name());
+        let families = [TileFamily::Avx512Bf16, TileFamily::Amx];
+        for family in families.into_iter().filter(|family| *family <= target.tiles()) {
+            let pairs: Vec<TileSpec> = family.tiles(PAIR_PRODUCTS).collect();
+            assert_eq!(pairs.len(), family.tallest(PAIR_PRODUCTS));
+            for depth in [0, 2, 4, 6, 14, 16, 18, 30, 32, 34, 62, 64, 66, 94, 96, 128, 160, 1000] {
+                for edge in [Edge::Start, Edge::End] {
+                    let lowest = sums_of_pairs(&code, &pairs[0], depth, edge);
+                    for tile in &pairs[1..] {
+                        let sums = sums_of_pairs(&code, tile, depth, edge);
+                        assert_eq!(sums[..lowest.len()], lowest, "{} depth {depth}", tile.name());
+                    }
                 }
             }
         }
     }
+}
+
+/// What AMX makes of the products of a row and a column: of 32 at a time the even and the odd ones by themselves.
+fn sum_by_amx(products: &[(f32, f32)]) -> f32 {
+    products.chunks(32).fold(0.0, |sum, step| {
+        let mut halves = [0f32; 2];
+        for (k, (a, b)) in step.iter().enumerate() {
+            halves[k % 2] = a.mul_add(*b, halves[k % 2]);
+        }
+        sum + (halves[0] + halves[1])
+    })
 }
 
 /// One call with every buffer at a fault on its `edge`; the bits of the sums.
@@ -208,25 +234,38 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge) -> Vec<
     let guarded: Vec<_> = rows.iter().map(|(bytes, _)| Guarded::from_slice(bytes, edge)).collect();
     let pointers: Vec<usize> = guarded.iter().map(|row| row.as_ptr().expose_provenance()).collect();
     let pointers = Guarded::from_slice(&pointers, edge);
-    let mut out = Guarded::<f32>::new(tile.rows * columns, edge);
+    let stride = columns + 3;
+    let mut out = Guarded::<f32>::new((tile.rows - 1) * stride + columns, edge);
+    out.as_mut_slice().fill(-7.0);
     let args = TileArgs {
         rows: pointers.as_ptr().cast(),
         panel: panel_bytes.as_ptr(),
         depth: depth as u64,
         out: out.as_mut_ptr(),
-        out_stride: (columns * 4) as u64,
+        out_stride: (stride * 4) as u64,
         ahead: std::ptr::without_provenance(64),
         ahead_step: 32,
     };
     function(code, tile)(&args);
+    let mut sums = Vec::new();
     for (at, &got) in out.as_slice().iter().enumerate() {
-        let (r, c) = (at / columns, at % columns);
-        let products = (0..depth).map(|k| f64::from(rows[r].1[k]) * f64::from(panel[place(tile, k, c)]));
+        let (r, c) = (at / stride, at % stride);
+        if c >= columns {
+            assert_eq!(got, -7.0, "{} wrote between the rows", tile.name());
+            continue;
+        }
+        let factors: Vec<(f32, f32)> = (0..depth).map(|k| (rows[r].1[k], panel[place(tile, k, c)])).collect();
+        if tile.family == TileFamily::Amx {
+            let want = sum_by_amx(&factors);
+            assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth}: {got}, {want}", tile.name());
+        }
+        let products = factors.iter().map(|(a, b)| f64::from(*a) * f64::from(*b));
         let (want, size) = products.fold((0.0, 0.0), |(sum, size), p: f64| (sum + p, size + p.abs()));
         let allowed = size * f64::from(f32::EPSILON) * (depth as f64).sqrt().max(2.0);
         assert!((f64::from(got) - want).abs() <= allowed, "{} depth {depth}: {got}, {want}", tile.name());
+        sums.push(got.to_bits());
     }
-    out.as_slice().iter().map(|sum| sum.to_bits()).collect()
+    sums
 }
 
 #[test]

@@ -139,8 +139,8 @@ const AVX512: Vectors = Vectors {
 /// The assembler's, for a description with an instruction that does not exist.
 pub(super) fn assemble(tile: &TileSpec) -> Result<Assembled, IcedError> {
     let vectors = match tile.family {
-        TileFamily::Avx512 | TileFamily::Avx512Bf16 => &AVX512,
         TileFamily::Clif | TileFamily::Avx2 => &AVX2,
+        TileFamily::Avx512 | TileFamily::Avx512Bf16 | TileFamily::Amx => &AVX512,
     };
     let product = match (tile.operands.row, vectors.pairs) {
         (DType::Bf16, Some(pairs)) => pairs,
