@@ -1,4 +1,5 @@
-"""Per cent of the limit against the number of tokens, moec's and the best peer's: plot.py CELLS.jsonl PLOT.svg"""
+"""Per cent of the limit against the number of tokens, moec's and the best peer's, on one machine:
+plot.py CELLS.jsonl MACHINE PLOT.svg"""
 
 import json
 import sys
@@ -13,6 +14,7 @@ from matplotlib import pyplot  # noqa: E402
 def main():
     with open(sys.argv[1]) as file:
         cells = [json.loads(line) for line in file]
+    cells = [cell for cell in cells if cell["machine"] == sys.argv[2]]
     cells = [cell for cell in cells if cell["routing"] == "uniform" and cell["layer"] != "toy"]
     layers = sorted({cell["layer"] for cell in cells}, key=["mixtral4", "olmoe", "qwen3", "dsv2lite"].index)
     rows = sorted({(cell["type"], cell["threads"]) for cell in cells}, key=lambda row: (row[0] != "f32", row))
@@ -38,7 +40,7 @@ def main():
     figure.supxlabel("tokens; grey: each peer")
     figure.supylabel("per cent of the limit")
     figure.tight_layout()
-    figure.savefig(sys.argv[2], metadata={"Date": None})
+    figure.savefig(sys.argv[3], metadata={"Date": None})
 
 
 if __name__ == "__main__":

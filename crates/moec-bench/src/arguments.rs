@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use moec_bench::{LAYERS, Layer, Types};
 
+use crate::machine;
+
 /// The help.
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask bench [OPTION]...
@@ -18,17 +20,19 @@ off do not count. Nothing else should run meanwhile. Lists are separated by comm
   --type LIST       f32, bf16 (input and hidden activation too), mixed (weights only)
   --routing LIST    uniform, sampled (as often as text chose the experts of OLMoE and Mixtral)
   --threads LIST    (1 and as many as there are cores)
-  --tokens LIST     (1,4,32,256,1024)
+  --tokens LIST     (1,4,32,256,1024), measured from the most to the fewest
   --rounds N        (9)
   --json            figures as JSON, one object a line
 
   --peers           against other engines, which are installed from PyPI: the same weights and inputs, outputs
                     compared first, strict turns, threads pinned. Cells are kept in docs/benchmarks.jsonl, of
-                    which docs/benchmarks.md and docs/benchmarks.svg are made; those that are there are left out
+                    which docs/benchmarks.md is made, with a plot for each machine; those of this machine that are
+                    there are left out
   --again           measures those too
   --minutes N       begins no cell after so long
+  --machine NAME    what this machine is called (model of the processor and number of cores)
   --venv FOLDER     where the engines are, or will be installed (target/peers)
-  --page            measures nothing; makes page and plot of what there is
+  --page            measures nothing; makes page and plots of what there is
 ";
 
 /// Which experts tokens choose.
@@ -63,6 +67,8 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
     pub(crate) peers: bool,
     pub(crate) page: bool,
+    /// What this machine is called.
+    pub(crate) machine: String,
     pub(crate) again: bool,
     pub(crate) time: Option<Duration>,
     pub(crate) venv: PathBuf,
@@ -82,6 +88,7 @@ impl Arguments {
             json: false,
             peers: false,
             page: false,
+            machine: machine::this(),
             again: false,
             time: None,
             venv: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers"),
@@ -99,6 +106,10 @@ impl Arguments {
                 "--json" => arguments.json = true,
                 "--peers" => arguments.peers = true,
                 "--page" => (arguments.peers, arguments.page) = (true, true),
+                "--machine" => {
+                    arguments.machine = value()?.clone();
+                    machine::check(&arguments.machine)?;
+                }
                 "--again" => arguments.again = true,
                 "--minutes" => {
                     let minutes = numbers(value()?)?.iter().sum::<f64>();
@@ -140,8 +151,10 @@ mod tests {
         assert_eq!(arguments.layers.iter().map(|layer| layer.name).collect::<Vec<_>>(), ["olmoe", "toy"]);
         assert_eq!((arguments.types, arguments.threads), (vec![Types::Bf16], vec![2]));
         assert_eq!((arguments.tokens, arguments.json, arguments.rounds), (vec![1, 32], true, 9));
-        let messages =
-            ["--layer x", "--tokens many", "--rounds", "--fast"].map(|line| read(line).unwrap_err());
+        assert_eq!(arguments.machine, machine::this());
+        assert_eq!(read("--peers --machine quick").unwrap().machine, "quick");
+        let lines = ["--layer x", "--tokens many", "--rounds", "--fast", "--machine --"];
+        let messages = lines.map(|line| read(line).unwrap_err());
         assert_eq!(
             messages,
             [
@@ -149,6 +162,7 @@ mod tests {
                 "`many` is no number",
                 "--rounds needs a value",
                 "`--fast` is no option",
+                "\"--\" is no name of a machine",
             ]
         );
     }

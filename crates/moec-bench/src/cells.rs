@@ -54,15 +54,16 @@ fn measure_all(
     let mut rows = Vec::new();
     for tokens in ready.layer.tokens(&arguments.tokens) {
         let (mut caller, work) = ready.caller(&ready.inputs(routing, tokens)?, pool)?;
-        let row = measure(&mut caller, tokens, &work, probes, arguments.rounds)?;
-        if arguments.json {
+        rows.push(measure(&mut caller, tokens, &work, probes, arguments.rounds)?);
+    }
+    // Figures are read from the fewest tokens to the most.
+    rows.reverse();
+    if arguments.json {
+        for row in rows {
             let cell = Cell { layer, types, routing: routing.name(), threads, row };
             println!("{}", serde_json::to_string(&cell)?);
-        } else {
-            rows.push(row);
         }
-    }
-    if !arguments.json {
+    } else {
         let threads = if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
         println!("{}", table(&format!("{layer} {types}, {} routing, {threads}", routing.name()), &rows));
     }

@@ -16,7 +16,8 @@ use moec::{Pool, WeightFiles};
 use moec_bench::{Contender, Layer, Probes, Types, take_turns};
 
 use crate::arguments::{Arguments, Routing};
-use crate::book::{Book, Cell, Key, Standing, publish};
+use crate::book::{Book, Cell, Key, Standing};
+use crate::page::publish;
 use crate::peers::{ENGINES, Engine, Peer, python, run as run_command};
 use crate::ready::{Ready, write_inputs};
 
@@ -25,6 +26,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let mut book = Book::open()?;
     if !arguments.page {
+        book.admits(&arguments.machine)?;
+        println!("machine: {}", arguments.machine);
         let python = python(&arguments.venv)?;
         for layer in &arguments.layers {
             for &types in &arguments.types {
@@ -39,10 +42,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    publish(arguments, &book)
+    publish(&book, &arguments.venv)
 }
 
-/// The cells of a layer that are wanted.
+/// The cells of a layer that are wanted, from the most tokens to the fewest.
 fn cells(
     arguments: &Arguments,
     book: &Book,
@@ -51,10 +54,11 @@ fn cells(
     threads: usize,
 ) -> Vec<(Routing, Key)> {
     let mut cells = Vec::new();
-    for &routing in &arguments.routings {
-        for tokens in layer.tokens(&arguments.tokens) {
-            let [name, types, chosen] = [layer.name, types.name(), routing.name()].map(str::to_owned);
-            let key = Key { layer: name, types, routing: chosen, threads, tokens };
+    for tokens in layer.tokens(&arguments.tokens) {
+        for &routing in &arguments.routings {
+            let words = [layer.name, types.name(), routing.name(), &arguments.machine];
+            let [layer, types, chosen, machine] = words.map(str::to_owned);
+            let key = Key { layer, types, routing: chosen, threads, tokens, machine };
             if arguments.again || !book.has(&key) {
                 cells.push((routing, key));
             }
@@ -213,4 +217,31 @@ fn compare(file: &Path, shape: &[u64], expected: &[f32], types: Types) -> Result
 fn floats(bytes: &[u8], shape: &[u64]) -> Vec<f32> {
     let count = shape.iter().product::<u64>() as usize;
     bytes.as_chunks::<4>().0.iter().take(count).map(|bytes| f32::from_ne_bytes(*bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::book::tests::cell;
+
+    #[test]
+    fn cells_of_other_machines_are_not_those_that_are_there() {
+        let mut book = Book::default();
+        book.insert(cell("one", 4, 8.0)).unwrap();
+        let wanted = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let arguments = Arguments::read(&words).unwrap();
+            let cells = cells(&arguments, &book, &arguments.layers[0], Types::F32, 1);
+            assert!(cells.iter().all(|(_, key)| key.machine == arguments.machine));
+            cells.into_iter().map(|(routing, key)| (key.tokens, routing.name())).collect::<Vec<_>>()
+        };
+        let line = "--peers --layer olmoe --tokens 1,32,4 --machine";
+        let all = ["uniform", "sampled"].map(|routing| [32, 4, 1].map(|tokens| (tokens, routing)));
+        let [uniform, sampled] = all;
+        let together: Vec<_> = uniform.into_iter().zip(sampled).flat_map(|(a, b)| [a, b]).collect();
+        assert_eq!(wanted(&format!("{line} two")), together);
+        assert_eq!(wanted(&format!("{line} one --again")), together);
+        assert_eq!(wanted(&format!("{line} one --routing uniform")), [(32, "uniform"), (1, "uniform")]);
+        assert_eq!(wanted(&format!("{line} one --routing sampled")), sampled);
+    }
 }

@@ -1,5 +1,7 @@
 //! The layers that benchmarks are about, as source text and as weights.
 
+use std::cmp::Reverse;
+
 use moec::buffer::Buffer;
 use moec::diag::SourceFile;
 use moec::ir::{DType, TensorType};
@@ -73,9 +75,12 @@ impl Layer {
         if self.expert == Expert::Linear { self.f } else { self.h }
     }
 
-    /// The numbers of tokens that are measured, of those.
+    /// The numbers of tokens that are measured, of those, in the order in which they are: from the most to the
+    /// fewest, since the first calls after loading can be disturbed and large ones feel it least.
     pub fn tokens(&self, wanted: &[u64]) -> Vec<u64> {
-        self.tokens.map_or_else(|| wanted.to_vec(), |tokens| vec![tokens])
+        let mut tokens = self.tokens.map_or_else(|| wanted.to_vec(), |tokens| vec![tokens]);
+        tokens.sort_by_key(|&tokens| Reverse(tokens));
+        tokens
     }
 
     /// The layer as a program: input `x`, weights named as here, output `y`.
@@ -206,6 +211,13 @@ impl WeightSource for LayerWeights<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn most_tokens_come_first() {
+        let [mixtral, .., toy] = LAYERS;
+        assert_eq!(mixtral.tokens(&[1, 256, 4, 1024, 32]), [1024, 256, 32, 4, 1]);
+        assert_eq!(toy.tokens(&[1, 32]), [2]);
+    }
 
     #[test]
     fn every_layer_is_a_program() {

@@ -4,6 +4,8 @@ mod arguments;
 mod book;
 mod cells;
 mod contest;
+mod machine;
+mod page;
 mod peers;
 mod ready;
 
