@@ -75,12 +75,7 @@ const ROWS: [Row; 6] = [
         features: &[V3, V4],
         unnamed: WITH_BF16,
     },
-    Row {
-        name: "x86_64-v4-amx",
-        triple: "x86_64-unknown-linux-gnu",
-        features: &[V3, V4],
-        unnamed: WITH_AMX,
-    },
+    Row { name: "x86_64-v4-amx", triple: "x86_64-unknown-linux-gnu", features: &[V3, V4], unnamed: WITH_AMX },
     Row { name: "aarch64", triple: "aarch64-unknown-linux-gnu", features: &[], unnamed: PLAIN },
 ];
 

@@ -1,8 +1,8 @@
 //! Matrix tiles on their own, for whoever lists or measures them.
 
 use moec_codegen::CodeKind;
-pub use moec_codegen::{CodegenError, amx_permission};
 pub use moec_codegen::tile::{Operands, TileFamily, TileOperands, TileSpec, Trial};
+pub use moec_codegen::{CodegenError, amx_permission};
 use moec_plan::Kernel;
 
 use crate::{Artifact, Target};

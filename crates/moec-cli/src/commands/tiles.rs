@@ -155,8 +155,9 @@ fn table(
             let (flops, bytes) = (speed.flops / 1e9, speed.bytes / 1e9);
             let _ = write!(text, " {flops:>9.1} {peak:>7.0}% {bytes:>7.1} {bandwidth:>11.0}%");
         }
-        let is_picked =
-            |rows: &&u64| chosen.tile(*operands, chosen.height_for(*operands, **rows as usize)) == Some(*tile);
+        let is_picked = |rows: &&u64| {
+            chosen.tile(*operands, chosen.height_for(*operands, **rows as usize)) == Some(*tile)
+        };
         let picked: Vec<String> = args.rows.iter().filter(is_picked).map(|rows| rows.to_string()).collect();
         let _ = writeln!(text, "  {}", picked.join(", "));
     }

@@ -41,7 +41,7 @@ use moec_plan::{Kernel, Phase, Plan, Step};
 
 use self::context::Cx;
 use self::line::Line;
-use crate::tile::TileOperands;
+use crate::tile::{TileFamily, TileOperands};
 use crate::{CodeModule, CodegenError};
 
 /// The tiles for each kind of operands, for 1, 2, .. rows.
@@ -114,7 +114,7 @@ fn define_kernel<M: Module>(
 ) -> Result<FuncId, CodegenError> {
     let signature = module.signature(&[I64; 4], &[]);
     let id = module.declare(name, &signature, false)?;
-    let fma = module.target().fma();
+    let (fma, family) = (module.target().fma(), module.target().tiles());
     let line = match kernel {
         Kernel::Product(product) if !product::is_direct(plan, product) => {
             line::define(module, plan, &format!("{name}.line"), product)?
@@ -123,7 +123,7 @@ fn define_kernel<M: Module>(
     };
     module.define(id, |b, m| {
         let callees = match kernel {
-            Kernel::Product(_) => callable(tiles, line, b, m),
+            Kernel::Product(_) => callable(family, tiles, line, b, m),
             _ => product::Callees::default(),
         };
         let mut cx = Cx::begin(b, plan, fma);
@@ -136,13 +136,18 @@ fn define_kernel<M: Module>(
 
 /// The tiles and the wide form of an epilogue, to be called from the function that `b` builds.
 fn callable<M: Module>(
+    family: TileFamily,
     tiles: &TileIds,
     line: Option<(Line, FuncId)>,
     b: &mut FunctionBuilder<'_>,
     module: &mut M,
 ) -> product::Callees {
     let mut refer = |id: FuncId| module.declare_func_in_func(id, b.func);
-    let tiles = tiles.iter().map(|(operands, ids)| (*operands, ids.iter().map(|id| refer(*id)).collect()));
+    let tiles = tiles.iter().map(|(operands, ids)| {
+        let heights = ids.iter().map(|id| refer(*id)).collect();
+        let (lead, chunk_rows) = (family.lead(*operands), family.chunk_rows(*operands));
+        (*operands, product::Tiles { heights, lead, chunk_rows })
+    });
     product::Callees { tiles: tiles.collect(), line: line.map(|(line, id)| (line, refer(id))) }
 }
 

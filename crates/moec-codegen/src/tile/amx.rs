@@ -11,9 +11,9 @@
 //! ```
 //!
 //! The panel is what tiles of AVX512-BF16 read too: 16 of its pairs of rows are a register, 128 bytes apart. Rows
-//! of the left operand lie anywhere, those of a register at one distance. So 64 `k` of each row at a time, a
-//! **round**, are copied to the stack, one round before they are multiplied: registers do not take what was
-//! stored a moment ago.
+//! of the left operand lie anywhere, those of a register at one distance. Where the rows happen to, they are read
+//! in place. Else 64 `k` of each row at a time, a **round**, are copied to the stack, one round before they are
+//! multiplied: registers do not take what was stored a moment ago.
 //!
 //! **The end.** With fewer than 64 `k` left, rows and panel are filled up with zeros on the stack, so that nothing is
 //! read that does not belong to them.
@@ -29,8 +29,8 @@ use std::mem::offset_of;
 
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
-    AsmRegister64, AsmRegisterTmm, CodeAssembler, CodeLabel, byte_ptr, ptr, qword_ptr, registers::*,
-    zmmword_ptr,
+    AsmMemoryOperand, AsmRegister64, AsmRegisterTmm, CodeAssembler, CodeLabel, byte_ptr, ptr, qword_ptr,
+    registers::*, zmmword_ptr,
 };
 
 use super::{TileArgs, TileSpec};
@@ -110,26 +110,18 @@ impl TileAssembler {
             self.asm.mov(register, qword_ptr(ARGS + offset))?;
         }
         self.asm.xor(ecx, ecx)?;
-        self.asm.mov(ROW_STEP, ROW as u64)?;
         self.asm.mov(PAIR_STEP, PAIR as u64)?;
-        self.asm.mov(THIS, rsp)?;
-        self.asm.lea(NEXT, ptr(rsp + self.round_bytes()))?;
-
-        let [mut again, mut check, mut end, mut done]: [CodeLabel; 4] =
+        let [mut scattered, mut end, mut done]: [CodeLabel; 3] =
             std::array::from_fn(|_| self.asm.create_label());
         self.asm.shr(LEFT, (STEPS * PAIRS * 2).ilog2())?;
         self.asm.jz(end)?;
-        self.copy_rows(THIS, false)?;
-        self.asm.jmp(check)?;
-        self.asm.set_label(&mut again)?;
-        self.copy_rows(NEXT, false)?;
-        self.round()?;
-        self.asm.xchg(THIS, NEXT)?;
-        self.asm.set_label(&mut check)?;
-        self.asm.dec(LEFT)?;
-        self.asm.jnz(again)?;
-        self.round()?;
-
+        self.find_distance(scattered)?;
+        self.rounds_in_place()?;
+        if self.rows > 2 {
+            self.asm.jmp(end)?;
+            self.asm.set_label(&mut scattered)?;
+            self.rounds_of_copies()?;
+        }
         self.asm.set_label(&mut end)?;
         self.asm.mov(LEFT, qword_ptr(ARGS + offset_of!(TileArgs, depth)))?;
         self.asm.and(LEFT, (STEPS * PAIRS * 2 - 1) as i32)?;
@@ -151,9 +143,11 @@ impl TileAssembler {
         let mut shapes = [0u8; 64];
         shapes[0] = 1;
         let heights = [0, 1].map(|half| self.rows_of(half));
-        for (register, rows) in [0, 1, 4].map(|r| (r, heights[0])).into_iter().chain(
-            [2, 3, 5].map(|r| (r, heights[1])).into_iter().chain([6, 7].map(|r| (r, PAIRS))),
-        ) {
+        for (register, rows) in [0, 1, 4]
+            .map(|r| (r, heights[0]))
+            .into_iter()
+            .chain([2, 3, 5].map(|r| (r, heights[1])).into_iter().chain([6, 7].map(|r| (r, PAIRS))))
+        {
             shapes[16 + 2 * register] = if rows > 0 { ROW as u8 } else { 0 };
             shapes[48 + register] = rows as u8;
         }
@@ -163,6 +157,57 @@ impl TileAssembler {
         }
         // Zeros in all registers.
         self.asm.ldtilecfg(zmmword_ptr(rsp))
+    }
+
+    /// Puts the distance of the rows into `ROW_STEP`; goes to `scattered` if they have none.
+    fn find_distance(&mut self, scattered: CodeLabel) -> Result<(), IcedError> {
+        if self.rows == 1 {
+            return self.asm.mov(ROW_STEP, ROW as u64);
+        }
+        self.asm.mov(ROW_STEP, qword_ptr(POINTERS + 8))?;
+        self.asm.sub(ROW_STEP, qword_ptr(POINTERS))?;
+        for row in 2..self.rows {
+            self.asm.mov(ANY, qword_ptr(POINTERS + 8 * row))?;
+            self.asm.sub(ANY, qword_ptr(POINTERS + 8 * (row - 1)))?;
+            self.asm.cmp(ANY, ROW_STEP)?;
+            self.asm.jne(scattered)?;
+        }
+        Ok(())
+    }
+
+    /// `LEFT` rounds, at least one, of rows that lie `ROW_STEP` bytes apart.
+    fn rounds_in_place(&mut self) -> Result<(), IcedError> {
+        let mut again = self.asm.create_label();
+        self.asm.mov(THIS, qword_ptr(POINTERS))?;
+        self.asm.mov(NEXT, ROW_STEP)?;
+        self.asm.shl(NEXT, ROWS.ilog2())?;
+        self.asm.add(NEXT, THIS)?;
+        self.asm.set_label(&mut again)?;
+        self.round(|step, half| ptr([THIS, NEXT][half] + ROW_STEP * 1 + ROW * step))?;
+        for register in [THIS, NEXT, AT] {
+            self.asm.add(register, ROUND as i32)?;
+        }
+        self.asm.dec(LEFT)?;
+        self.asm.jnz(again)
+    }
+
+    /// `LEFT` rounds, at least one, of rows that lie anywhere.
+    fn rounds_of_copies(&mut self) -> Result<(), IcedError> {
+        let [mut again, mut check]: [CodeLabel; 2] = std::array::from_fn(|_| self.asm.create_label());
+        let copies = self.copies();
+        self.asm.mov(ROW_STEP, ROW as u64)?;
+        self.asm.mov(THIS, rsp)?;
+        self.asm.lea(NEXT, ptr(rsp + self.round_bytes()))?;
+        self.copy_rows(THIS, false)?;
+        self.asm.jmp(check)?;
+        self.asm.set_label(&mut again)?;
+        self.copy_rows(NEXT, false)?;
+        self.round(&copies)?;
+        self.asm.xchg(THIS, NEXT)?;
+        self.asm.set_label(&mut check)?;
+        self.asm.dec(LEFT)?;
+        self.asm.jnz(again)?;
+        self.round(copies)
     }
 
     /// Copies what a round takes of each row; with `masked`, as much as `k1` and `k2` say, and zeros.
@@ -185,17 +230,27 @@ impl TileAssembler {
         self.asm.add(AT, ROUND as i32)
     }
 
-    /// The products of a round, with the rows at `THIS` and the panel at `PANEL`, which moves on.
-    fn round(&mut self) -> Result<(), IcedError> {
+    /// Where the copies lie that a step takes of the first or second half of the rows.
+    fn copies(&self) -> impl Fn(usize, usize) -> AsmMemoryOperand + use<> {
+        let rows = self.rows;
+        move |step, half| ptr(THIS + ROW_STEP * 1 + ROW * (step * rows + half * ROWS))
+    }
+
+    /// The products of a round, with the panel at `PANEL`, which moves on, and half of the rows of a step at
+    /// `lhs(step, half)`.
+    fn round(&mut self, lhs: impl Fn(usize, usize) -> AsmMemoryOperand) -> Result<(), IcedError> {
         for step in 0..STEPS {
+            let mut fetched = self.asm.create_label();
+            self.asm.test(AHEAD_STEP, AHEAD_STEP)?;
+            self.asm.jz(fetched)?;
             for _ in 0..PAIRS {
                 self.asm.prefetcht1(byte_ptr(AHEAD))?;
                 self.asm.prefetcht1(byte_ptr(AHEAD + ROW))?;
                 self.asm.add(AHEAD, AHEAD_STEP)?;
             }
+            self.asm.set_label(&mut fetched)?;
             for half in 0..self.halves() {
-                let place = ROW * (step * self.rows + half * ROWS);
-                self.asm.tileloadd(LHS[half], ptr(THIS + ROW_STEP * 1 + place))?;
+                self.asm.tileloadd(LHS[half], lhs(step, half))?;
             }
             for (v, columns) in RHS.into_iter().enumerate() {
                 let place = step * PAIRS * PAIR + v * ROW;
@@ -217,8 +272,9 @@ impl TileAssembler {
         self.asm.kmovd(k1, eax)?;
         self.asm.shr(ANY, 32)?;
         self.asm.kmovd(k2, eax)?;
-        self.copy_rows(NEXT, true)?;
-        self.asm.mov(THIS, NEXT)?;
+        self.asm.mov(ROW_STEP, ROW as u64)?;
+        self.asm.mov(THIS, rsp)?;
+        self.copy_rows(THIS, true)?;
 
         let panel = 2 * self.round_bytes();
         self.asm.vpxord(zmm0, zmm0, zmm0)?;
@@ -236,7 +292,7 @@ impl TileAssembler {
         self.asm.cmp(ANY, LEFT)?;
         self.asm.jb(line)?;
         self.asm.lea(PANEL, ptr(rsp + panel))?;
-        self.round()
+        self.round(self.copies())
     }
 
     fn store_sums(&mut self) -> Result<(), IcedError> {

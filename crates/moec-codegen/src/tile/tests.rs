@@ -111,9 +111,8 @@ fn names_say_what_a_tile_is() {
 
 #[test]
 fn rows_are_cut_into_chunks_and_then_into_tiles() {
-    let heights = |family: TileFamily, operands, rows: [usize; 8]| {
-        rows.map(|rows| family.height_for(operands, rows))
-    };
+    let heights =
+        |family: TileFamily, operands, rows: [usize; 8]| rows.map(|rows| family.height_for(operands, rows));
     let floats = OPERANDS[0];
     assert_eq!(heights(TileFamily::Avx512, floats, [0, 1, 8, 9, 20, 96, 97, 200]), [0, 1, 8, 5, 7, 8, 8, 8]);
     assert_eq!(heights(TileFamily::Avx2, floats, [1, 6, 7, 13, 25, 49, 96, 97]), [1, 6, 4, 5, 5, 6, 6, 6]);
@@ -203,10 +202,12 @@ fn products_of_pairs_agree_with_sums_in_f64() {
             assert_eq!(pairs.len(), family.tallest(PAIR_PRODUCTS));
             for depth in [0, 2, 4, 6, 14, 16, 18, 30, 32, 34, 62, 64, 66, 94, 96, 128, 160, 1000] {
                 for edge in [Edge::Start, Edge::End] {
-                    let lowest = sums_of_pairs(&code, &pairs[0], depth, edge);
-                    for tile in &pairs[1..] {
-                        let sums = sums_of_pairs(&code, tile, depth, edge);
-                        assert_eq!(sums[..lowest.len()], lowest, "{} depth {depth}", tile.name());
+                    let lowest = sums_of_pairs(&code, &pairs[0], depth, edge, false);
+                    for tile in &pairs {
+                        for apart in [false, true] {
+                            let sums = sums_of_pairs(&code, tile, depth, edge, apart);
+                            assert_eq!(sums[..lowest.len()], lowest, "{} depth {depth}", tile.name());
+                        }
                     }
                 }
             }
@@ -225,14 +226,29 @@ fn sum_by_amx(products: &[(f32, f32)]) -> f32 {
     })
 }
 
-/// One call with every buffer at a fault on its `edge`; the bits of the sums.
-fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge) -> Vec<u32> {
+/// One call with every buffer at a fault on its `edge`, the rows one after another in memory or apart; the bits of
+/// the sums.
+fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge, apart: bool) -> Vec<u32> {
     let columns = tile.family.columns();
     let (panel_bytes, panel) = packed(DType::Bf16, &values(7, depth * columns));
     let panel_bytes = Guarded::from_slice(&panel_bytes, edge);
     let rows: Vec<_> = (0..tile.rows).map(|r| packed(DType::Bf16, &values(100 + r as u32, depth))).collect();
-    let guarded: Vec<_> = rows.iter().map(|(bytes, _)| Guarded::from_slice(bytes, edge)).collect();
-    let pointers: Vec<usize> = guarded.iter().map(|row| row.as_ptr().expose_provenance()).collect();
+    let (guarded, pointers): (Vec<_>, Vec<usize>) = if apart {
+        // Mappings made one after another may lie at one distance: with the first two swapped, rows do not.
+        let mut order: Vec<usize> = (0..tile.rows).collect();
+        order[..tile.rows.min(2)].reverse();
+        let mut guarded: Vec<_> = order.iter().map(|&r| (r, Guarded::from_slice(&rows[r].0, edge))).collect();
+        guarded.sort_by_key(|(r, _)| *r);
+        let guarded: Vec<_> = guarded.into_iter().map(|(_, row)| row).collect();
+        let pointers = guarded.iter().map(|row| row.as_ptr().expose_provenance()).collect();
+        (guarded, pointers)
+    } else {
+        let all: Vec<u8> = rows.iter().flat_map(|(bytes, _)| bytes).copied().collect();
+        let all = Guarded::from_slice(&all, edge);
+        let pointers = (0..tile.rows).map(|r| all.as_ptr().wrapping_add(2 * depth * r).expose_provenance());
+        let pointers = pointers.collect();
+        (vec![all], pointers)
+    };
     let pointers = Guarded::from_slice(&pointers, edge);
     let stride = columns + 3;
     let mut out = Guarded::<f32>::new((tile.rows - 1) * stride + columns, edge);
@@ -265,6 +281,7 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge) -> Vec<
         assert!((f64::from(got) - want).abs() <= allowed, "{} depth {depth}: {got}, {want}", tile.name());
         sums.push(got.to_bits());
     }
+    drop(guarded);
     sums
 }
 

@@ -9,23 +9,23 @@ pub struct Trial {
     code: Code,
 }
 
-/// What a tile multiplies, over and over: its rows, and panels that lie one after another.
+/// What a tile multiplies, over and over: its rows, which lie one after another, and so do panels.
 pub struct Operands {
     tile: TileSpec,
     depth: usize,
-    row: Vec<u8>,
+    rows: Vec<u8>,
     panels: Vec<u8>,
     out: Vec<f32>,
 }
 
 impl Operands {
-    /// Rows of zeros for sums of length `depth`, which is even, and as many panels of small numbers.
+    /// Rows for sums of length `depth`, which is even, and as many panels, all of small numbers.
     pub fn new(tile: &TileSpec, depth: usize, panels: usize) -> Operands {
         Operands {
             tile: *tile,
             depth,
-            row: vec![0; depth * tile.operands().row.bytes()],
             // Not zeros: memory that was never written may all be one page of them.
+            rows: vec![1; tile.rows() * depth * tile.operands().row.bytes()],
             panels: vec![1; panels * tile.panel_bytes(depth) + PANEL_ALIGNMENT],
             out: vec![0.0; tile.rows() * tile.family().columns()],
         }
@@ -54,11 +54,12 @@ impl Trial {
     /// Multiplies the rows with every panel once; says how many there were. None if the tile is not among
     /// those that were compiled.
     pub fn sweep(&self, operands: &mut Operands) -> Option<usize> {
-        let Operands { tile, depth, row, panels, out } = operands;
+        let Operands { tile, depth, rows, panels, out } = operands;
         let address = self.code.address(&tile.name())?;
         // SAFETY: the contract of tiles; `self.code` is alive.
         let run: extern "C" fn(*const TileArgs) = unsafe { std::mem::transmute(address) };
-        let rows = vec![row.as_ptr(); tile.rows()];
+        let row_bytes = *depth * tile.operands().row.bytes();
+        let rows: Vec<_> = (0..tile.rows()).map(|r| rows[r * row_bytes..].as_ptr()).collect();
         let first = panels.as_ptr().align_offset(PANEL_ALIGNMENT);
         let mut swept = 0;
         for panel in panels[first.min(PANEL_ALIGNMENT)..].chunks_exact(tile.panel_bytes(*depth).max(1)) {

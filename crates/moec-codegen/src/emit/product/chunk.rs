@@ -86,13 +86,21 @@ pub(super) fn call_tiles(cx: &mut Cx<'_, '_>, shared: &Shared<'_>, pass: &Pass, 
                 (next, cx.b.ins().select(last, beyond, pass.within))
             }
         };
-        // Each tile fetches its share, so many bytes a step.
+        // Each tile fetches its share, so many bytes a step; one alone its own panel, where that has a lead.
         let following = following.unwrap_or(&shared.weights[0]);
         let zero = cx.int(0);
         let whole = cx.int(following.step);
         let share = cx.parts_of(whole, pass.tiles);
         let share = cx.b.ins().select(wanted, share, zero);
         let next = cx.b.ins().select(wanted, next, address);
+        let (next, share) = match shared.lead {
+            0 => (next, share),
+            lead => {
+                let alone = cx.b.ins().icmp_imm_u(IntCC::Equal, pass.tiles, 1);
+                let (own, step) = (cx.plus(address, lead as i64), cx.int(weight.step));
+                (cx.b.ins().select(alone, own, next), cx.b.ins().select(alone, step, share))
+            }
+        };
         cx.store(share, weight.args, offset_of!(TileArgs, ahead_step) as i32);
         let part = cx.b.ins().imul(share, shared.steps);
         cx.each(zero, pass.tiles, |cx, tile| {

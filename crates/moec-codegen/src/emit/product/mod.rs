@@ -21,9 +21,11 @@
 //! one order (see [`tile`](crate::tile)), so neither blocks nor the number of rows are seen in
 //! the result.
 //!
-//! **Ahead.** From some rows on ([`ahead_rows`]), a panel takes about as long to multiply as to read. The tiles
-//! of one panel then fetch the next one, each its share, so that memory works all the time and no product
-//! waits. With fewer rows the processor's own fetching keeps memory busy, and more only gets in its way.
+//! **Ahead.** From some rows on ([`ahead_rows`]), a panel takes about as
+//! long to multiply as to read. The tiles of one panel then fetch the next one, each its share, so that memory works all the time and no product
+//! waits. With fewer rows the processor's own fetching keeps memory busy, and more only gets in its way; but
+//! the tiles of AMX, which multiply faster than memory gives, then fetch their own panel some KiB before they
+//! are there ([`Tiles::lead`]).
 
 mod chunk;
 mod work;
@@ -41,7 +43,7 @@ use super::context::Cx;
 use super::line::Line;
 use super::pack::Packing;
 use super::scalar::Program;
-use crate::tile::{CHUNK_ROWS, TileArgs, TileOperands};
+use crate::tile::{TileArgs, TileOperands};
 use chunk::{Pass, Place, Sums, call_tiles, find_rows, finish_panel};
 pub(super) use work::work;
 use work::{BLOCK_ROWS, Cut, cut};
@@ -67,10 +69,20 @@ const PAIR: usize = 4;
 /// What the function at hand may call.
 #[derive(Default)]
 pub(super) struct Callees {
-    /// The tiles for each kind of operands, for 1, 2, .. rows.
-    pub(super) tiles: BTreeMap<TileOperands, Vec<FuncRef>>,
+    /// The tiles for each kind of operands.
+    pub(super) tiles: BTreeMap<TileOperands, Tiles>,
     /// The epilogue of a row of a full panel, if it has a wide form.
     pub(super) line: Option<(Line, FuncRef)>,
+}
+
+/// The tiles for one kind of operands.
+pub(super) struct Tiles {
+    /// For 1, 2, .. rows.
+    pub(super) heights: Vec<FuncRef>,
+    /// How many bytes before its use one fetches its panel if no other passes by; 0 if it does not.
+    pub(super) lead: u64,
+    /// Rows that pass by a panel before the next, at most.
+    pub(super) chunk_rows: u64,
 }
 
 /// What the tiles multiply that a product with that weight is made of.
@@ -95,6 +107,9 @@ struct Shared<'p> {
     rows: Value,
     /// The most rows of a tile.
     height: usize,
+    /// As in [`Tiles`], of the first weight's.
+    lead: u64,
+    chunk_rows: u64,
     /// For each weight the address of the first panel of an item, 8 bytes each.
     starts: Value,
     /// Whether it is known that all panels are full.
@@ -190,11 +205,11 @@ pub(super) fn emit(
         }
         let after = after_block(cx, &shared, nth, last_panel);
         let rows = cx.b.ins().isub(last_row, first_row);
-        let chunks = cx.parts(rows, CHUNK_ROWS);
+        let chunks = cx.parts(rows, shared.chunk_rows);
         let chunk_rows = cx.parts_of(rows, chunks);
         let tiles = cx.parts(chunk_rows, shared.height as u64);
         let chunk_rows = cx.b.ins().imul_imm_u(tiles, shared.height as i64);
-        let [zero, most] = [0, CHUNK_ROWS as i64].map(|n| cx.int(n));
+        let [zero, most] = [0, shared.chunk_rows as i64].map(|n| cx.int(n));
         let chunk_rows = cx.smaller(chunk_rows, most);
         cx.each(zero, chunks, |cx, chunk| {
             let above = cx.b.ins().imul(chunk, chunk_rows);
@@ -272,7 +287,8 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, callees: &'p Callees) 
         cx.refuse("no tile for the operands of a product");
         return None;
     };
-    let height = of_weights.iter().map(|tiles| tiles.len()).min().unwrap_or(0);
+    let Tiles { lead, chunk_rows, .. } = *of_weights[0];
+    let height = of_weights.iter().map(|tiles| tiles.heights.len()).min().unwrap_or(0);
     let program = Program::new(cx, &product.scalars, &[product.value], 5);
     let full = is_full(cx.plan, product);
     let direct = is_direct(cx.plan, product);
@@ -281,15 +297,15 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, callees: &'p Callees) 
         Wide { line, callee: *callee, args }
     });
     let out_stride = direct.then_some(&product.out.strides[ROW]);
-    let (_, rows) = cx.slot(8 * CHUNK_ROWS as usize);
+    let (_, rows) = cx.slot(8 * chunk_rows as usize);
     let k = cx.size(&first.k);
     let weights = product
         .weights
         .iter()
         .zip(&of_weights)
-        .map(|(weight, tiles)| prepare_weight(cx, weight, &tiles[..height], k, out_stride))
+        .map(|(weight, tiles)| prepare_weight(cx, weight, tiles, height, k, out_stride))
         .collect();
-    let signature = cx.b.func.dfg.ext_funcs[of_weights[0][0]].signature;
+    let signature = cx.b.func.dfg.ext_funcs[of_weights[0].heights[0]].signature;
     let n = cx.size(&first.n);
     let columns = cx.plan.panels.columns as i64;
     let (_, starts) = cx.slot(8 * product.weights.len());
@@ -305,6 +321,8 @@ fn prepare<'p>(cx: &mut Cx<'_, '_>, product: &'p Product, callees: &'p Callees) 
         cut,
         rows,
         height,
+        lead,
+        chunk_rows,
         starts,
         full,
         direct,
@@ -372,17 +390,18 @@ fn find_or_pack(
 fn prepare_weight(
     cx: &mut Cx<'_, '_>,
     weight: &PackedWeight,
-    tiles: &[FuncRef],
+    tiles: &Tiles,
+    height: usize,
     k: Value,
     out_stride: Option<&Dim>,
 ) -> Weight {
-    let (_, addresses) = cx.slot(8 * tiles.len());
-    for (m, &tile) in tiles.iter().enumerate() {
+    let (_, addresses) = cx.slot(8 * height);
+    for (m, &tile) in tiles.heights[..height].iter().enumerate() {
         let address = cx.b.ins().func_addr(I64, tile);
         cx.store(address, addresses, 8 * m as i32);
     }
     let columns = cx.plan.panels.columns as i64;
-    let (_, sums) = cx.slot(4 * columns as usize * CHUNK_ROWS as usize);
+    let (_, sums) = cx.slot(4 * columns as usize * tiles.chunk_rows as usize);
     let (_, args) = cx.slot(size_of::<TileArgs>());
     let stride = match out_stride {
         Some(stride) => cx.bytes(stride, DType::F32),
