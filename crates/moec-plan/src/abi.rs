@@ -5,7 +5,9 @@
 //! the steps of its phase in order. For a step an entry point counts the work items and calls
 //! [`Frame::parallel`], which calls the step's kernel (of type [`KernelFn`]) on ranges that together cover
 //! all items, and returns when all are done. Items of a step are independent, so any split gives the same bits.
-//! Steps of loading with more than one item always go that way, so that the host may do them in parts.
+//! For steps that are done together there is one such call: their kernel does the items of each, one step's
+//! after another's. Steps of loading with more than one item always go that way, so that the host may do them
+//! in parts.
 
 #![expect(unsafe_code, reason = "a promise about machine code is declared here; nothing unsafe is done")]
 
@@ -31,13 +33,13 @@ pub unsafe trait Program: Send + Sync {
 }
 
 /// An entry point. Returns 0, or 1 + the number of the step that met a fault (an index out of range
-/// in the data). On a fault outputs hold unspecified values.
+/// in the data); of steps done together, the first that can. On a fault outputs hold unspecified values.
 pub type Entry = unsafe extern "C" fn(frame: *const Frame) -> u64;
 
-/// The kernel of one step: does the items `begin..end` on worker number `worker`.
+/// The kernel of one step, or of those done together: does the items `begin..end` on worker number `worker`.
 pub type KernelFn = unsafe extern "C" fn(frame: *const Frame, worker: u64, begin: u64, end: u64);
 
-/// Runs `kernel`, that of step number `step` of its phase, over `0..items`, each item once, in ranges of at
+/// Runs `kernel`, that of step number `step` of its phase (the last of those done together), over `0..items`, each item once, in ranges of at
 /// least `grain` items (the last may be shorter); worker numbers are below [`Frame::workers`] and never used
 /// twice at a time. A worker's ranges follow one another where possible: kernels fetch ahead.
 pub type Parallel = unsafe extern "C" fn(

@@ -86,6 +86,15 @@ impl Kernel {
         buffers.dedup();
         buffers
     }
+
+    /// Whether one of two kernels writes what the other touches, so that their order matters.
+    pub fn interferes(&self, other: &Kernel) -> bool {
+        let reaches = |from: &Kernel, to: &Kernel| {
+            let writes = from.writes();
+            to.reads().into_iter().chain(to.writes()).any(|buffer| writes.contains(&buffer))
+        };
+        reaches(self, other) || reaches(other, self)
+    }
 }
 
 impl Plan {

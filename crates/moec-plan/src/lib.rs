@@ -23,7 +23,7 @@ pub use kernel::{
     BLOCK_BYTES, Cold, Group, Groups, Kernel, Lhs, Map, Pack, PackedWeight, Product, Reduce, ReduceOp,
     RowIndex, RowKind, RowOp, ScatterAdd, Seat,
 };
-pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step, Switch};
+pub use plan::{Buffer, BufferId, Panels, Phase, Place, Plan, RoutingBuffers, Step, Switch, stages};
 pub use print::print;
 pub use scalar::{Index, Load, Scalar, ScalarId, Scalars, Store};
 pub use slices::Slices;

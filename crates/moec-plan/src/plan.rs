@@ -92,13 +92,25 @@ pub enum Phase {
     Run,
 }
 
-/// One kernel call.
+/// One kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// For dumps and symbols: what it computes, such as `product_v12`.
     pub name: String,
     /// The kernel.
     pub kernel: Kernel,
+    /// Whether it is done together with the step before it: items of both are handed out in one job.
+    pub together: bool,
+}
+
+/// The numbers of steps that are done together, in order; most are by themselves.
+pub fn stages(steps: &[Step]) -> impl Iterator<Item = Range<usize>> {
+    let mut begin = 0;
+    steps.chunk_by(|_, next| next.together).map(move |stage| {
+        let first = begin;
+        begin += stage.len();
+        first..begin
+    })
 }
 
 /// What tiles of a target read.

@@ -72,7 +72,11 @@ impl<'a> Printer<'a> {
 
     fn steps(&mut self, phase: Phase, range: Range<usize>) -> fmt::Result {
         for (at, step) in self.plan.steps(phase).iter().enumerate().skip(range.start).take(range.len()) {
-            write!(self.text, "{at:4} {}: ", step.name)?;
+            write!(self.text, "{at:4} {}", step.name)?;
+            if step.together {
+                write!(self.text, ", together with {}", at - 1)?;
+            }
+            write!(self.text, ": ")?;
             self.kernel(&step.kernel)?;
         }
         Ok(())

@@ -86,6 +86,42 @@ fn bits_depend_on_neither_batch_nor_threads() {
     }
 }
 
+/// DeepSeek-V2-Lite made narrower: the shared experts are done with the others.
+#[test]
+fn shared_experts_give_the_same_bits_on_any_threads() {
+    let text = r#"
+model shared {
+    dim T, H = 256, F = 176, E = 16, K = 3, S = 352
+    input  x      : f32[T, H]
+    weight router : bf16[E, H]    from "router"
+    weight w1, w3 : bf16[E, F, H] from "w1", "w3"
+    weight w2     : bf16[E, H, F] from "w2"
+    weight s1, s3 : bf16[S, H]    from "s1", "s3"
+    weight s2     : bf16[H, S]    from "s2"
+
+    let p = softmax(x @ router.T, over E)
+    let g = p where top_k(p, K, over E).mask else 0
+    output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) } + swiglu(x, s1, s3, s2)
+}
+"#;
+    let artifact = compile(&source("shared.moe", text), true);
+    assert_eq!(artifact.plan().run.iter().filter(|step| step.together).count(), 1);
+    let own = Pool::new(1).unwrap();
+    let loaded = load(&artifact, &own);
+    for tokens in [0, 1, 32, 300] {
+        let x: Vec<f32> = (0..tokens * 256).map(|i| (i as f32 * 0.37).sin()).collect();
+        let run = |pool: Box<dyn Threads>| {
+            let mut session = Session::new(Arc::clone(&loaded), Arc::<dyn Threads>::from(pool));
+            let (shape, mut y) = ([tokens, 256], vec![0f32; x.len()]);
+            session.run(&[Array::new(&shape, &x)], &mut [ArrayMut::new(&shape, &mut y)]).unwrap();
+            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let one = run(Box::new(Pool::new(1).unwrap()));
+        assert_eq!(one, run(Box::new(Pool::new(2).unwrap())), "{tokens} tokens, two threads");
+        assert_eq!(one, run(Box::new(Scoped)), "{tokens} tokens, threads of the host");
+    }
+}
+
 /// A pool of the host, which starts its threads anew for each step.
 struct Scoped;
 

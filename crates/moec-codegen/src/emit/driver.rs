@@ -2,15 +2,21 @@
 //! that of phase load the one step that the frame names.
 //!
 //! ```text
-//! for each step
-//!   items, cost of one                      from the sizes
-//!   if items > 0: frame.parallel(host, kernel, frame, items, grain, step)
+//! for each stage: a step, or some that are done together
+//!   items, cost of one                      from the sizes; their sum and the highest
+//!   if items > 0: frame.parallel(host, kernel, frame, items, grain, last step)
 //!                 or, loading one item: kernel(frame, 0, 0, 1)
-//!   if it can fault and the fault word is set: return step + 1
+//!   if a step of it can fault and the fault word is set: return step + 1
 //! return 0
 //! ```
-
-use std::ops::Range;
+//!
+//! The kernel of steps that are done together hands their items on:
+//!
+//! ```text
+//! for each step
+//!   items                                   as above; those of the step follow those of the one before
+//!   if any of them are in begin..end: kernel(frame, worker, ..) of the step
+//! ```
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
@@ -63,20 +69,28 @@ impl Work {
         self.cost = cx.b.ins().imul(self.cost, size);
     }
 
+    /// Both, as costly as the dearer.
+    fn and(self, cx: &mut Cx<'_, '_>, other: &Work) -> Work {
+        Work { items: cx.add(self.items, other.items), cost: cx.b.ins().umax(self.cost, other.cost) }
+    }
+
     /// Each item costs so many times as much.
     pub(super) fn scale(&mut self, cx: &mut Cx<'_, '_>, by: usize) {
         self.cost = cx.b.ins().imul_imm_u(self.cost, by.max(1) as i64);
     }
 }
 
-/// Emits the entry point of a phase, which runs `steps` by `kernels`.
-pub(super) fn emit(
-    cx: &mut Cx<'_, '_>,
-    phase: Phase,
-    steps: &[Step],
-    kernels: &[FuncRef],
-    parallel: Signature,
-) {
+/// Steps that are done together; most are by themselves.
+pub(super) struct Stage<'p> {
+    pub(super) steps: &'p [Step],
+    /// The number of the first.
+    pub(super) first: usize,
+    /// What does their items.
+    pub(super) kernel: FuncRef,
+}
+
+/// Emits the entry point of a phase, whose steps are those of `stages`.
+pub(super) fn emit(cx: &mut Cx<'_, '_>, phase: Phase, stages: &[Stage<'_>], parallel: Signature) {
     let parallel = cx.b.import_signature(parallel);
     let faulted = cx.b.create_block();
     cx.b.append_block_param(faulted, I64);
@@ -84,24 +98,25 @@ pub(super) fn emit(
     match phase {
         Phase::Load => {
             let wanted = cx.frame_field(abi::offset::STEP);
-            for number in 0..steps.len() {
-                let this = cx.b.ins().icmp_imm_u(IntCC::Equal, wanted, number as i64);
-                walk_if(cx, this, |cx| walk(cx, host, steps, kernels, number..number + 1));
+            for stage in stages {
+                let this = cx.b.ins().icmp_imm_u(IntCC::Equal, wanted, stage.first as i64);
+                walk_if(cx, this, |cx| walk(cx, host, [stage]));
             }
-            walk(cx, host, steps, kernels, 0..0);
+            walk(cx, host, []);
         }
         Phase::Run => {
             let tokens = cx.plan.selector().map(|tokens| Dim::symbol(tokens));
             let programs: Vec<_> = cx.plan.programs().collect();
             for (at, (_, range)) in programs.iter().enumerate() {
+                let of_program = stages.iter().filter(|stage| range.contains(&stage.first));
                 match (&tokens, programs.get(at + 1)) {
                     (Some(tokens), Some((next, _))) => {
                         let tokens = cx.size(tokens);
                         let next = cx.int(*next as i64);
                         let serves = cx.below(tokens, next);
-                        walk_if(cx, serves, |cx| walk(cx, host, steps, kernels, range.clone()));
+                        walk_if(cx, serves, |cx| walk(cx, host, of_program));
                     }
-                    _ => walk(cx, host, steps, kernels, range.clone()),
+                    _ => walk(cx, host, of_program),
                 }
             }
         }
@@ -128,20 +143,19 @@ struct Host {
     faulted: Block,
 }
 
-/// Runs the steps in `range`, and returns.
-fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], range: Range<usize>) {
+/// Runs the stages, and returns.
+fn walk<'s>(cx: &mut Cx<'_, '_>, host: Host, stages: impl IntoIterator<Item = &'s Stage<'s>>) {
     let frame = cx.parameter(0);
-    for number in range {
-        let (step, kernel) = (&steps[number], kernels[number]);
-        let mut work = work(cx, &step.kernel);
-        refuse_empty_sizes(cx, &step.kernel, &mut work);
+    for &Stage { steps, first, kernel } in stages {
+        let works: Vec<Work> = steps.iter().map(|step| work(cx, &step.kernel)).collect();
+        let Some(work) = works.into_iter().reduce(|some, more| some.and(cx, &more)) else { continue };
         cx.when(work.items, |cx| {
             let budget = cx.int(GRAIN_COST);
             let one = cx.int(1);
             let cost = cx.b.ins().umax(work.cost, one);
             let grain = cx.b.ins().udiv(budget, cost);
             let grain = cx.b.ins().umax(grain, one);
-            let number = cx.int(number as i64);
+            let number = cx.int((first + steps.len() - 1) as i64);
             let call = |cx: &mut Cx<'_, '_>| {
                 let data = cx.frame_field(abi::offset::HOST);
                 let callee = cx.frame_field(abi::offset::PARALLEL);
@@ -160,10 +174,10 @@ fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], ra
                 cx.b.ins().call(kernel, &[frame, zero, zero, work.items]);
             });
         });
-        if can_fault(&step.kernel) {
+        if let Some(at) = steps.iter().position(|step| can_fault(&step.kernel)) {
             let word = cx.frame_field(abi::offset::FAULT);
             let fault = cx.load(I64, word, 0);
-            let result = cx.int(number as i64 + 1);
+            let result = cx.int((first + at) as i64 + 1);
             let next = cx.b.create_block();
             cx.b.ins().brif(fault, host.faulted, &[result.into()], next, &[]);
             cx.b.switch_to_block(next);
@@ -173,8 +187,27 @@ fn walk(cx: &mut Cx<'_, '_>, host: Host, steps: &[Step], kernels: &[FuncRef], ra
     cx.b.ins().return_(&[done]);
 }
 
+/// Emits the kernel of steps that are done together, by those of each.
+pub(super) fn emit_stage(cx: &mut Cx<'_, '_>, steps: &[Step], kernels: &[FuncRef]) {
+    let [frame, worker, begin, end] = [0, 1, 2, 3].map(|n| cx.parameter(n));
+    let mut first = cx.int(0);
+    for (step, &kernel) in steps.iter().zip(kernels) {
+        let items = work(cx, &step.kernel).items;
+        let next = cx.add(first, items);
+        let from = cx.b.ins().umax(begin, first);
+        let to = cx.smaller(end, next);
+        let some = cx.below(from, to);
+        cx.when(some, |cx| {
+            let [from, to] = [from, to].map(|item| cx.b.ins().isub(item, first));
+            cx.b.ins().call(kernel, &[frame, worker, from, to]);
+        });
+        first = next;
+    }
+}
+
+/// What there is to do in a step; nothing, and a fault, if it checks an index against the size zero.
 fn work(cx: &mut Cx<'_, '_>, kernel: &Kernel) -> Work {
-    match kernel {
+    let mut work = match kernel {
         Kernel::Map(map) => map::work(cx, map),
         Kernel::Reduce(reduce) => reduce::work(cx, reduce),
         Kernel::Row(op) => row::work(cx, op),
@@ -183,7 +216,9 @@ fn work(cx: &mut Cx<'_, '_>, kernel: &Kernel) -> Work {
         Kernel::Group(_) => group::work(cx),
         Kernel::Pack(pack) => pack::work(cx, pack),
         Kernel::Product(product) => product::work(cx, product),
-    }
+    };
+    refuse_empty_sizes(cx, kernel, &mut work);
+    work
 }
 
 /// The scalar program of a kernel that has one.

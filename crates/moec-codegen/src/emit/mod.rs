@@ -2,9 +2,9 @@
 //!
 //! From the bottom: [`context`] is the function under construction, [`loops`] its loops,
 //! [`element`] the op table's element-wise meaning, [`scalar`] scalar programs; then one file for
-//! each kernel, whose head draws its loop nest, and [`driver`] for the entry points. What a kernel's
-//! items are is said twice in its file and nowhere else: `work` counts them in the driver, `emit`
-//! does a range of them. Knows plans, not where functions go: that is
+//! each kernel, whose head draws its loop nest, and [`driver`] for the entry points and for steps that
+//! are done together. What a kernel's items are is said twice in its file and nowhere else: `work`
+//! counts them in the driver, `emit` does a range of them. Knows plans, not where functions go: that is
 //! `compile`.
 
 mod argsort;
@@ -32,12 +32,13 @@ mod top_k;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::I64;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Module};
-use moec_plan::{Kernel, Phase, Plan, Step};
+use moec_plan::{Kernel, Phase, Plan};
 
 use self::context::Cx;
 use self::line::Line;
@@ -80,7 +81,12 @@ pub(crate) fn define<M: Module>(module: &mut CodeModule<M>, plan: &Plan) -> Resu
                 define_kernel(module, plan, &name, &step.kernel, &tiles)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        define_entry(module, plan, phase, steps, &kernels)?;
+        let mut stages = Vec::new();
+        for stage in moec_plan::stages(steps) {
+            let kernel = define_stage(module, plan, phase, &stage, &kernels[stage.clone()])?;
+            stages.push((stage, kernel));
+        }
+        define_entry(module, plan, phase, &stages)?;
     }
     Ok(())
 }
@@ -165,12 +171,37 @@ fn emit_kernel(cx: &mut Cx<'_, '_>, kernel: &Kernel, callees: &product::Callees)
     }
 }
 
+/// The kernel of steps that are done together, given those of each: a new one if there are several.
+fn define_stage<M: Module>(
+    module: &mut CodeModule<M>,
+    plan: &Plan,
+    phase: Phase,
+    stage: &Range<usize>,
+    kernels: &[FuncId],
+) -> Result<FuncId, CodegenError> {
+    if let [kernel] = kernels {
+        return Ok(*kernel);
+    }
+    let name = format!("{}.{}{}.together", plan.name, phase_name(phase), stage.start);
+    let signature = module.signature(&[I64; 4], &[]);
+    let id = module.declare(&name, &signature, false)?;
+    let fma = module.target().fma();
+    module.define(id, |b, m| {
+        let kernels: Vec<_> = kernels.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect();
+        let mut cx = Cx::begin(b, plan, fma);
+        driver::emit_stage(&mut cx, &plan.steps(phase)[stage.clone()], &kernels);
+        cx.b.ins().return_(&[]);
+        cx.finish(&name)
+    })?;
+    Ok(id)
+}
+
+/// The entry point of a phase, given its stages and their kernels.
 fn define_entry<M: Module>(
     module: &mut CodeModule<M>,
     plan: &Plan,
     phase: Phase,
-    steps: &[Step],
-    kernels: &[FuncId],
+    stages: &[(Range<usize>, FuncId)],
 ) -> Result<(), CodegenError> {
     let name = entry_name(plan, phase);
     let signature = module.signature(&[I64], &[I64]);
@@ -178,9 +209,14 @@ fn define_entry<M: Module>(
     let id = module.declare(&name, &signature, true)?;
     let fma = module.target().fma();
     module.define(id, |b, m| {
-        let kernels: Vec<_> = kernels.iter().map(|id| m.declare_func_in_func(*id, b.func)).collect();
+        let stages = stages.iter().map(|(stage, id)| driver::Stage {
+            steps: &plan.steps(phase)[stage.clone()],
+            first: stage.start,
+            kernel: m.declare_func_in_func(*id, b.func),
+        });
+        let stages: Vec<_> = stages.collect();
         let mut cx = Cx::begin(b, plan, fma);
-        driver::emit(&mut cx, phase, steps, &kernels, parallel);
+        driver::emit(&mut cx, phase, &stages, parallel);
         cx.finish(&name)
     })
 }

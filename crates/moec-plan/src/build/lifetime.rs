@@ -1,6 +1,6 @@
 //! The last step of planning: who owns each buffer, and for how long.
 
-use crate::{Phase, Place, Plan, PlanError, verify};
+use crate::{Phase, Place, Plan, PlanError, stages, verify};
 
 use super::Planner;
 
@@ -30,13 +30,15 @@ impl Planner<'_> {
     }
 
     /// A buffer that load steps write and run steps read is kept; any other lives from the first step
-    /// that writes it to the last that touches it.
+    /// that writes it to the last that touches it, and as long as steps that are done together with these.
     fn find_lifetimes(&mut self) {
         let mut touched: Vec<Vec<(Phase, usize)>> = vec![Vec::new(); self.buffers.len()];
         for (phase, steps) in [(Phase::Load, &self.load), (Phase::Run, &self.run)] {
-            for (at, step) in steps.iter().enumerate() {
-                for buffer in step.kernel.writes().into_iter().chain(step.kernel.reads()) {
-                    touched[buffer.0 as usize].push((phase, at));
+            for stage in stages(steps) {
+                for step in &steps[stage.clone()] {
+                    for buffer in step.kernel.writes().into_iter().chain(step.kernel.reads()) {
+                        touched[buffer.0 as usize].extend([(phase, stage.start), (phase, stage.end - 1)]);
+                    }
                 }
             }
         }

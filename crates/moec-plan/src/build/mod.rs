@@ -17,6 +17,7 @@ mod operand;
 mod reduce;
 mod store;
 mod survey;
+mod together;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,7 @@ impl<'m> Planner<'m> {
     /// Plans the present module.
     fn program(&mut self) -> Result<(), PlanError> {
         let module = self.module;
+        let begin = self.run.len();
         for (number, (id, name, ty)) in module.inputs().enumerate() {
             self.source(id, name, ty.dtype, Place::Input(number))?;
         }
@@ -168,6 +170,8 @@ impl<'m> Planner<'m> {
             }
         }
         self.write_outputs()?;
+        let steps = self.run.split_off(begin);
+        self.run.extend(together::joined(steps));
         self.loaded.keep(&names, &self.held);
         Ok(())
     }
@@ -227,7 +231,7 @@ impl<'m> Planner<'m> {
             Phase::Load => &mut self.load,
             Phase::Run => &mut self.run,
         };
-        steps.push(Step { name, kernel });
+        steps.push(Step { name, kernel, together: false });
     }
 
     fn phase(&self, id: ValueId) -> Phase {

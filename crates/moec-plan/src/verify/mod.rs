@@ -7,7 +7,8 @@
 //!    run steps touch no memory of the load phase but what is kept, which they only read;
 //! 4. no step writes an input, a weight or a literal; run steps write every output, and nothing else
 //!    of the caller's;
-//! 5. scratch memory lives from the first step that touches it, which writes it, to the last;
+//! 5. scratch memory lives from the first step that touches it, which writes it, to the last, and through all
+//!    steps that are done together with these;
 //! 6. scalars stand after their operands and have the element type that their operation gives;
 //! 7. axes in loads and strides in stores are those of the kernel; no axis occurs twice in a load and
 //!    no stride of a load is zero;
@@ -17,7 +18,9 @@
 //! 10. the left operand of a product is `f32`, and its weights have one shape and one element type;
 //! 11. where there are several programs, one symbol selects among them, each keeps the above by itself
 //!     with what the load phase left, and they stand in ascending order;
-//! 12. only packing reads a mapped weight, and a product with cold experts packs each of its weights.
+//! 12. only packing reads a mapped weight, and a product with cold experts packs each of its weights;
+//! 13. steps that are done together are products of the run, and none of them writes what another touches; no
+//!     program begins with a step that is done together with the one before.
 //!
 //! That accesses stay inside buffers follows from how views are made and is tested, not checked here.
 
@@ -29,7 +32,7 @@ use std::ops::Range;
 
 use moec_ir::DimKind;
 
-use crate::{BufferId, Kernel, Phase, Place, Plan, PlanError, Step};
+use crate::{BufferId, Kernel, Phase, Place, Plan, PlanError, Step, stages};
 
 /// Checks the guarantees of the module doc.
 pub fn verify(plan: &Plan) -> Result<(), PlanError> {
@@ -83,6 +86,21 @@ fn distinct<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), 
 
 type Checked = Result<(), String>;
 
+/// Whether a step may be done together with `others`, all those of its stage before it.
+fn together(phase: Phase, step: &Step, others: &[Step]) -> Checked {
+    let Some(first) = others.first() else {
+        return if step.together { Err("is together with no step".to_owned()) } else { Ok(()) };
+    };
+    let products = [first, step].iter().all(|step| matches!(step.kernel, Kernel::Product(_)));
+    if phase == Phase::Load || !products {
+        return Err("only products of the run are done together".to_owned());
+    }
+    match others.iter().find(|other| other.kernel.interferes(&step.kernel)) {
+        Some(other) => Err(format!("cannot be done together with {}", other.name)),
+        None => Ok(()),
+    }
+}
+
 #[derive(Clone)]
 struct Checker<'a> {
     plan: &'a Plan,
@@ -94,14 +112,22 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn steps(&mut self, phase: Phase, range: Range<usize>) -> Result<(), PlanError> {
-        for at in range {
-            let step = &self.plan.steps(phase)[at];
-            self.step(phase, at, step).map_err(|what| PlanError::Broken(format!("{}: {what}", step.name)))?;
+        let steps = &self.plan.steps(phase)[range.clone()];
+        for stage in stages(steps) {
+            let (numbers, stage) = (range.start + stage.start..range.start + stage.end, &steps[stage]);
+            let broken = |step: &Step, what| PlanError::Broken(format!("{}: {what}", step.name));
+            for (at, step) in stage.iter().enumerate() {
+                together(phase, step, &stage[..at]).map_err(|what| broken(step, what))?;
+            }
+            for step in stage {
+                self.step(phase, &numbers, step).map_err(|what| broken(step, what))?;
+            }
         }
         Ok(())
     }
 
-    fn step(&mut self, phase: Phase, at: usize, step: &Step) -> Checked {
+    /// A step, which is done together with those of `stage`.
+    fn step(&mut self, phase: Phase, stage: &Range<usize>, step: &Step) -> Checked {
         let kernel = &step.kernel;
         let (reads, writes) = (kernel.reads(), kernel.writes());
         let known = |id: &&BufferId| (id.0 as usize) < self.plan.buffers.len();
@@ -116,10 +142,10 @@ impl Checker<'_> {
             if writes.contains(&id) {
                 return Err(format!("{name} is read and written"));
             }
-            self.reach(phase, at, id)?;
+            self.reach(phase, stage, id)?;
         }
         for &id in &writes {
-            self.reach(phase, at, id)?;
+            self.reach(phase, stage, id)?;
             self.owned(phase, id)?;
             self.written.insert(id);
         }
@@ -133,13 +159,15 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Whether the memory exists at step `at` of `phase`.
-    fn reach(&self, phase: Phase, at: usize, id: BufferId) -> Checked {
+    /// Whether the memory exists during all steps of `stage`, of `phase`.
+    fn reach(&self, phase: Phase, stage: &Range<usize>, id: BufferId) -> Checked {
         let buffer = self.plan.buffer(id);
         let alive = match &buffer.place {
             Place::Input(_) | Place::Output(_) => phase == Phase::Run,
             Place::Weight(_) | Place::Mapped { .. } | Place::Literal(_) | Place::Kept => true,
-            Place::Scratch { phase: of, first, last } => *of == phase && (*first..=*last).contains(&at),
+            Place::Scratch { phase: of, first, last } => {
+                *of == phase && *first <= stage.start && stage.end - 1 <= *last
+            }
         };
         if alive { Ok(()) } else { Err(format!("{} does not live here", buffer.name)) }
     }

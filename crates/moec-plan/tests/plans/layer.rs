@@ -2,9 +2,11 @@
 
 use moec_interp::generate;
 use moec_ir::{Sizes, read};
-use moec_plan::{Kernel, Panels, ProductRows, RowIndex};
+use moec_plan::{Groups, Kernel, Panels, Plan, ProductRows, RowIndex, plan_programs};
 
 use crate::check::{check, kinds};
+
+const PANELS: Panels = Panels { columns: 16, pairs: false };
 
 const LAYER: &str = r#"module layer {
     dim T
@@ -36,7 +38,7 @@ const LAYER: &str = r#"module layer {
 #[test]
 fn a_dispatched_layer_is_nine_steps() {
     let module = read(LAYER).unwrap();
-    let plan = moec_plan::plan(&module, Panels { columns: 16, pairs: false }).unwrap();
+    let plan = moec_plan::plan(&module, PANELS).unwrap();
     assert_eq!(
         kinds(&plan),
         ["product", "row", "row", "reduce", "group", "product", "map", "product", "reduce"]
@@ -47,4 +49,63 @@ fn a_dispatched_layer_is_nine_steps() {
     let sizes: Sizes = [("T".into(), 5)].into();
     assert_eq!(plan.product_rows(&sizes), Ok(ProductRows { plain: 5, routed: 5 * 2 * 3 }));
     check(&module, |sizes| generate::inputs(&module, sizes, 1).unwrap());
+}
+
+/// The layer with shared experts, whose result is that of all, or an output of its own.
+fn with_shared(added: bool) -> moec_ir::Module {
+    let (last, outputs) = if added {
+        ("%29 = add %20, %28 : f32[T, 16]", "output \"y\" = %29")
+    } else {
+        ("", "output \"y\" = %20\n    output \"shared\" = %28")
+    };
+    let shared = format!(
+        r#"%21 = weight {{from = "s1", name = "s1"}} : bf16[32, 16]
+    %22 = weight {{from = "s3", name = "s3"}} : bf16[32, 16]
+    %23 = weight {{from = "s2", name = "s2"}} : bf16[16, 32]
+    %24 = einsum %0, %21 {{spec = "ab,cb->ac"}} : f32[T, 32]
+    %25 = einsum %0, %22 {{spec = "ab,cb->ac"}} : f32[T, 32]
+    %26 = silu %24 : f32[T, 32]
+    %27 = mul %26, %25 : f32[T, 32]
+    %28 = einsum %27, %23 {{spec = "ab,cb->ac"}} : f32[T, 16]
+    {last}
+    {outputs}"#
+    );
+    read(&LAYER.replace("output \"y\" = %20", &shared)).unwrap()
+}
+
+/// Of each pair of steps that are done together, how many columns the products have: those of all tokens,
+/// and those of experts.
+fn together(plan: &Plan) -> Vec<[u64; 2]> {
+    let pairs = plan.run.windows(2).filter(|steps| steps[1].together);
+    let columns = |steps: &[moec_plan::Step]| match [&steps[0].kernel, &steps[1].kernel] {
+        [Kernel::Product(batch), Kernel::Product(routed)] => {
+            assert!(
+                matches!(batch.groups, Groups::Batch { .. }) && matches!(routed.groups, Groups::Routed(_))
+            );
+            [batch, routed].map(|product| product.weights.iter().filter_map(|w| w.n.as_const()).sum())
+        }
+        other => panic!("{other:?}"),
+    };
+    pairs.map(columns).collect()
+}
+
+#[test]
+fn shared_experts_are_computed_beside_the_others() {
+    let module = with_shared(true);
+    let plan = moec_plan::plan(&module, PANELS).unwrap();
+    // The last product of the shared experts adds what the others gave; that of the router is needed first.
+    assert_eq!(together(&plan), [[2 * 32, 2 * 24]]);
+    let text = moec_plan::print(&plan);
+    assert!(text.contains("   7 product_v18, together with 6: product of"), "{text}");
+    check(&module, |sizes| generate::inputs(&module, sizes, 2).unwrap());
+}
+
+#[test]
+fn all_products_of_experts_that_share_nothing_are_side_by_side() {
+    let module = with_shared(false);
+    let plan = moec_plan::plan(&module, PANELS).unwrap();
+    assert_eq!(together(&plan), [[2 * 32, 2 * 24], [16, 16]]);
+    check(&module, |sizes| generate::inputs(&module, sizes, 3).unwrap());
+    let plan = plan_programs(&module, &[(4, &with_shared(false))], PANELS).unwrap();
+    assert_eq!(together(&plan).len(), 4);
 }

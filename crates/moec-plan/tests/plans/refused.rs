@@ -21,9 +21,33 @@ fn good() -> Plan {
     .unwrap()
 }
 
+/// A grouping, and two products that are done together: of all rows of `v1`, and of those of experts.
+fn good_together() -> Plan {
+    let text = r#"module test {
+        dim T
+        %0 = input {name = "x"} : f32[T, 8]
+        %1 = exp %0 : f32[T, 8]
+        %2 = input {name = "i"} : i32[T, 1]
+        %3 = weight {from = "w", name = "w"} : f32[8, 24]
+        %4 = weight {from = "e", name = "e"} : f32[5, 8, 16]
+        %5 = plan %2 {experts = 5} : plan(5, T, 1)
+        %6 = take_rows %5, %0 : f32[T, 8]
+        %7 = grouped_matmul %5, %6, %4 {spec = "ab,cbd->ad"} : f32[T, 16]
+        %8 = softmax %7 {axis = 1} : f32[T, 16]
+        %9 = einsum %1, %3 {spec = "ab,bc->ac"} : f32[T, 24]
+        output "a" = %8
+        output "b" = %9
+    }"#;
+    moec_plan::plan(&read(text).unwrap(), Panels { columns: 16, pairs: false }).unwrap()
+}
+
 #[track_caller]
 fn refused(message: &str, change: impl FnOnce(&mut Plan)) {
-    let mut plan = good();
+    refused_of(good(), message, change);
+}
+
+#[track_caller]
+fn refused_of(mut plan: Plan, message: &str, change: impl FnOnce(&mut Plan)) {
     assert_eq!(verify(&plan), Ok(()));
     change(&mut plan);
     match verify(&plan) {
@@ -115,5 +139,34 @@ fn panels_that_no_tile_reads() {
         let second = moec_plan::PackedWeight { interleave: 2, ..product.weights[0].clone() };
         product.weights.push(second);
         plan.run[0].kernel = Kernel::Product(product);
+    });
+}
+
+#[test]
+fn steps_that_cannot_be_done_together() {
+    let good = good_together();
+    let product = good.run.iter().position(|step| step.together).unwrap();
+    let refused = |message: &str, change: &dyn Fn(&mut Plan)| refused_of(good.clone(), message, change);
+    refused("is together with no step", &|plan| plan.run[0].together = true);
+    refused("only products of the run", &|plan| plan.run[product - 1].together = true);
+    refused("only products of the run", &|plan| plan.run[product + 1].together = true);
+    refused("only products of the run", &|plan| plan.load[1].together = true);
+    refused("cannot be done together with product_v9", &|plan| {
+        let b = find(plan, "b");
+        if let Kernel::Product(product) = &mut plan.run[product].kernel {
+            product.out.buffer = b;
+        }
+    });
+    refused("v1 does not live here", &|plan| {
+        let at = find(plan, "v1").0 as usize;
+        if let Place::Scratch { last, .. } = &mut plan.buffers[at].place {
+            *last = product - 1;
+        }
+    });
+    refused("v7 does not live here", &|plan| {
+        let at = find(plan, "v7").0 as usize;
+        if let Place::Scratch { first, .. } = &mut plan.buffers[at].place {
+            *first = product;
+        }
     });
 }

@@ -119,8 +119,8 @@ impl Session {
         self.call(inputs, outputs, None)
     }
 
-    /// The same; `watch` is told the number of each of the plan's run steps when it is done. A step without
-    /// work is passed over.
+    /// The same; `watch` is told the number of each of the plan's run steps when it is done, of those done
+    /// together that of the last. A step without work is passed over.
     pub fn run_watched(
         &mut self,
         inputs: &[Array<'_>],

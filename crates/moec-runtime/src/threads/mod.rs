@@ -165,7 +165,7 @@ pub(crate) struct Host<'h> {
     pub(crate) threads: &'h dyn Threads,
     /// Which of how many equal parts of the items of each step is done: loading does some steps slice by slice.
     pub(crate) part: (u64, u64),
-    /// Told the number of each step that is done.
+    /// Told the number of each step that is done, of those done together that of the last.
     pub(crate) watch: Option<&'h mut dyn FnMut(usize)>,
 }
 

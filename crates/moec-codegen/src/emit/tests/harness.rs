@@ -71,7 +71,7 @@ impl Builder {
     }
 
     pub(super) fn step(&mut self, name: &str, kernel: Kernel) {
-        self.plan.run.push(Step { name: name.to_owned(), kernel });
+        self.plan.run.push(Step { name: name.to_owned(), kernel, together: false });
     }
 
     /// Random contents for every buffer: small whole and broken floats, small integers.
@@ -180,6 +180,12 @@ impl Builder {
     /// As [`check_on`](Self::check_on), on random contents.
     pub(super) fn check(&self) {
         self.check_on(&self.contents(7));
+    }
+
+    /// Compiles, runs, and gives what the entry point returned.
+    pub(super) fn result_on(&self, contents: &[Vec<u8>]) -> u64 {
+        let program = Compiled::jit(self.plan.clone(), &self.target, false).unwrap();
+        self.compiled(&program, contents, Split::Whole).0
     }
 
     /// Compiles, runs, and gives the buffers.

@@ -11,4 +11,5 @@ mod reference;
 mod row;
 mod scatter_add;
 mod seat;
+mod together;
 mod whole;

@@ -16,13 +16,19 @@ fn batch(target: &Target, dtype: DType, sizes: [u64; 4]) -> Builder {
 }
 
 /// The same with rows of some element type.
-fn batch_of(target: &Target, row: DType, dtype: DType, [groups, rows, n, k]: [u64; 4]) -> Builder {
+fn batch_of(target: &Target, row: DType, dtype: DType, sizes: [u64; 4]) -> Builder {
     let mut builder = Builder::on(target);
+    add_batch(&mut builder, row, dtype, sizes);
+    builder
+}
+
+/// Adds the buffers of such a product, and the step.
+pub(super) fn add_batch(builder: &mut Builder, row: DType, dtype: DType, [groups, rows, n, k]: [u64; 4]) {
     let (g, m) = (builder.dim("G", groups), builder.dim("M", rows));
     let interleave = TileOperands::of(row, dtype, k).interleave;
     let (n, k) = (builder.dim("N", n), builder.dim("K", k));
     let lhs = builder.buffer("lhs", row, &[g.clone(), m.clone(), k.clone()]);
-    let weight = PackedWeight { interleave, ..panels(&mut builder, dtype, &g, &n, &k) };
+    let weight = PackedWeight { interleave, ..panels(builder, dtype, &g, &n, &k) };
     let out = builder.buffer("out", DType::F32, &[g.clone(), m.clone(), n.clone()]);
     let mut e = Expr::default();
     let value = e.push(Scalar::Accumulator(0), DType::F32);
@@ -38,7 +44,6 @@ fn batch_of(target: &Target, row: DType, dtype: DType, [groups, rows, n, k]: [u6
     let groups = Groups::Batch { count: g, rows: m };
     let kernel = Product { groups, lhs, weights: vec![weight], cold: None, scalars: e.scalars, value, out };
     builder.step("product", Kernel::Product(kernel));
-    builder
 }
 
 #[test]
@@ -133,18 +138,18 @@ fn same_bits([rows, n, k]: [u64; 3]) {
 
 /// The sizes of a routed layer.
 #[derive(Clone, Copy)]
-struct Layer {
+pub(super) struct Layer {
     /// Whether pairs may be dropped.
-    drops: bool,
-    tokens: u64,
-    slots: u64,
-    experts: u64,
-    n: u64,
-    k: u64,
+    pub(super) drops: bool,
+    pub(super) tokens: u64,
+    pub(super) slots: u64,
+    pub(super) experts: u64,
+    pub(super) n: u64,
+    pub(super) k: u64,
 }
 
 /// `out[row, col] = silu(acc_0) * acc_1 * weight[pair] + bias[expert, col]`, rows gathered by token.
-fn routed(target: &Target, dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>) {
+pub(super) fn routed(target: &Target, dtype: DType, layer: Layer, choice: Choice) -> (Builder, Vec<Vec<u8>>) {
     let mut builder = Builder::on(target);
     let (t, s, experts) = (builder.dim("T", layer.tokens), number(layer.slots), number(layer.experts));
     let (n, k) = (number(layer.n), number(layer.k));
