@@ -151,7 +151,7 @@ fn callable<M: Module>(
     let mut refer = |id: FuncId| module.declare_func_in_func(id, b.func);
     let tiles = tiles.iter().map(|(operands, ids)| {
         let heights = ids.iter().map(|id| refer(*id)).collect();
-        let (lead, chunk_rows) = (family.lead(*operands), family.chunk_rows(*operands));
+        let (lead, chunk_rows) = (family.lead(), family.chunk_rows(*operands));
         (*operands, product::Tiles { heights, lead, chunk_rows })
     });
     product::Callees { tiles: tiles.collect(), line: line.map(|(line, id)| (line, refer(id))) }

@@ -124,10 +124,12 @@ impl TileFamily {
     }
 
     /// How many bytes before its use a tile fetches its panel if no other passes by; 0 where it leaves that to the
-    /// processor. On two Sapphire Rapids cores OLMoE's layer in bf16 took 66 ms for 32 tokens on one of them with
-    /// 8 KiB, 70 with 16 KiB, 79 with none, and 77 where tiles fetched the panel after theirs.
-    pub(crate) fn lead(self, operands: TileOperands) -> u64 {
-        if self == TileFamily::Amx && operands.row == DType::Bf16 { 8 << 10 } else { 0 }
+    /// processor. Those with AMX, on one Sapphire Rapids core with OLMoE's layer: with 2 KiB 1, 4 and 32 tokens
+    /// took 13.0, 44.2 and 120 ms in f32, 7.1, 24.3 and 72 with bf16 weights, and 7.8, 26.2 and 65 in bf16; with
+    /// none, or where each tile fetched the panel after its own, 14.9, 48.5 and 164, 8.7, 28.2 and 82, and 8.5, 31
+    /// and 77.
+    pub(crate) fn lead(self) -> u64 {
+        if self == TileFamily::Amx { 2 << 10 } else { 0 }
     }
 
     /// Rows of a product that pass by a panel before the next, at most. With 96, rows of 4 KiB and two panels fit

@@ -22,10 +22,9 @@
 //! of 16. A panel is always one sweep, so that it streams from memory once, in order, for any number of
 //! rows.
 //!
-//! **Ahead.** With [`AHEAD_ROWS`] rows or more, each step fetches what the caller will need next into the
-//! second-level cache. The processor follows a panel by itself as long as there are few other streams;
-//! with 8 rows it does not, and reading a panel the first time took its own time and that of the
-//! products, one after the other.
+//! **Ahead.** Each step fetches what the caller will need next into the second-level cache. Some processors follow
+//! a panel by themselves as long as there are few other streams; with 8 rows they do not, and reading a panel the
+//! first time took its own time and that of the products, one after the other.
 //!
 //! **Pair products.** Where rows are bf16, one step takes two `k`: `a[r][k], a[r][k + 1]` are broadcast
 //! together, a register of the panel holds the pairs of 16 columns, and one instruction adds both
@@ -69,9 +68,6 @@ const PANEL: AsmRegister64 = rdx;
 /// What is fetched next, in place of the argument, which waits on the stack; and its step.
 const AHEAD: AsmRegister64 = rdi;
 const AHEAD_STEP: AsmRegister64 = r12;
-
-/// The lowest tile that fetches ahead.
-pub(super) const AHEAD_ROWS: usize = 2;
 
 /// The bits of a word that are those of its second bf16.
 const UPPER_HALF: u32 = 0xffff_0000;
@@ -163,9 +159,7 @@ impl TileAssembler<'_> {
     fn body(&mut self) -> Result<(), IcedError> {
         let rows = &ROWS[..self.tile.rows];
         let mut saved = rows.get(FREE_ROWS..).unwrap_or_default().to_vec();
-        if self.fetches_ahead() {
-            saved.extend([AHEAD_STEP, ARGS]);
-        }
+        saved.extend([AHEAD_STEP, ARGS]);
         for &register in &saved {
             self.asm.push(register)?;
         }
@@ -180,10 +174,8 @@ impl TileAssembler<'_> {
         }
         self.asm.neg(AT)?;
         self.asm.mov(PANEL, ARGS + offset_of!(TileArgs, panel))?;
-        if self.fetches_ahead() {
-            self.asm.mov(AHEAD_STEP, ARGS + offset_of!(TileArgs, ahead_step))?;
-            self.asm.mov(AHEAD, ARGS + offset_of!(TileArgs, ahead))?;
-        }
+        self.asm.mov(AHEAD_STEP, ARGS + offset_of!(TileArgs, ahead_step))?;
+        self.asm.mov(AHEAD, ARGS + offset_of!(TileArgs, ahead))?;
         for sum in 0..self.sums() {
             let sum = self.vector(sum);
             self.asm.add_instruction(Instruction::with3(self.vectors.xor, sum, sum, sum)?)?;
@@ -197,10 +189,8 @@ impl TileAssembler<'_> {
         }
         self.rounds(self.unroll())?;
         self.rounds(1)?;
-        if self.fetches_ahead() {
-            saved.pop();
-            self.asm.pop(ARGS)?;
-        }
+        saved.pop();
+        self.asm.pop(ARGS)?;
         self.store_sums()?;
         self.asm.vzeroupper()?;
         for &register in saved.iter().rev() {
@@ -232,7 +222,7 @@ impl TileAssembler<'_> {
             for v in 0..self.across() {
                 self.load_columns(v, step, half)?;
             }
-            if half == 0 && self.fetches_ahead() {
+            if half == 0 {
                 for line in 0..(self.step_of_panel() / LINE).max(1) {
                     self.asm.prefetcht1(byte_ptr(AHEAD + LINE * line))?;
                 }
@@ -315,11 +305,6 @@ impl TileAssembler<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether it looks at [`TileArgs::ahead`].
-    fn fetches_ahead(&self) -> bool {
-        self.tile.rows >= AHEAD_ROWS
     }
 
     /// Vectors across the panel.
