@@ -3,10 +3,18 @@
 
 use moec_plan::abi::AmxPermission;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[derive(Debug)]
+struct Granted;
+
+// SAFETY: it is handed out by `permission` only, once it has found both.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+unsafe impl AmxPermission for Granted {}
+
 /// Asks the system for the registers of AMX. None if the processor has no products of bf16 pairs in them, or if the
 /// system refuses.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub fn permission() -> Option<AmxPermission> {
+pub fn permission() -> Option<&'static dyn AmxPermission> {
     use std::arch::x86_64::__cpuid_count;
 
     /// Structured extended features, in the register `edx`.
@@ -24,12 +32,11 @@ pub fn permission() -> Option<AmxPermission> {
     }
     // SAFETY: the call takes two numbers and changes nothing but what this process may do.
     let refused = unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) };
-    // SAFETY: the processor has both features, and the system has just said yes.
-    (refused == 0).then(|| unsafe { AmxPermission::promise() })
+    (refused == 0).then_some(&Granted)
 }
 
 /// Nobody to ask.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub fn permission() -> Option<AmxPermission> {
+pub fn permission() -> Option<&'static dyn AmxPermission> {
     None
 }

@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "a promise about machine code is declared here; nothing unsafe is done")]
 
 use std::ffi::c_void;
+use std::fmt::Debug;
 
 use crate::{Phase, Plan};
 
@@ -39,9 +40,9 @@ pub type Entry = unsafe extern "C" fn(frame: *const Frame) -> u64;
 /// The kernel of one step, or of those done together: does the items `begin..end` on worker number `worker`.
 pub type KernelFn = unsafe extern "C" fn(frame: *const Frame, worker: u64, begin: u64, end: u64);
 
-/// Runs `kernel`, that of step number `step` of its phase (the last of those done together), over `0..items`, each item once, in ranges of at
-/// least `grain` items (the last may be shorter); worker numbers are below [`Frame::workers`] and never used
-/// twice at a time. A worker's ranges follow one another where possible: kernels fetch ahead.
+/// Runs `kernel`, that of step number `step` of its phase (the last of those done together), over `0..items`,
+/// each item once, in ranges of at least `grain` items (the last may be shorter); worker numbers are below
+/// [`Frame::workers`] and never used twice at a time. A worker's ranges follow one another where possible: kernels fetch ahead.
 pub type Parallel = unsafe extern "C" fn(
     host: *mut c_void,
     kernel: KernelFn,
@@ -80,18 +81,10 @@ pub struct Frame {
 }
 
 /// A promise that this process may use the registers of AMX, for which it has to ask the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AmxPermission(());
-
-impl AmxPermission {
-    /// Makes the promise.
-    ///
-    /// # Safety
-    /// The processor has AMX with products of bf16 pairs, and the system has granted this process its registers.
-    pub unsafe fn promise() -> AmxPermission {
-        AmxPermission(())
-    }
-}
+///
+/// # Safety
+/// The processor has AMX with products of bf16 pairs, and the system has granted this process its registers.
+pub unsafe trait AmxPermission: Debug + Sync {}
 
 /// Byte offsets of the fields of [`Frame`].
 pub mod offset {

@@ -14,12 +14,12 @@ use crate::buffer::Buffer;
 use crate::threads::Threads;
 
 /// What is multiplied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Products {
     /// `f32`, by fused multiply-add.
     F32,
     /// Pairs of bf16, added to `f32`: by AMX with leave to use it, else by vectors.
-    Bf16Pairs(Option<AmxPermission>),
+    Bf16Pairs(Option<&'static dyn AmxPermission>),
 }
 
 /// Reads every byte of the buffer once, by all threads of the pool, and gives what they make together.
@@ -80,7 +80,7 @@ fn widest(products: Products) -> Option<fn(u64) -> u64> {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn widest(products: Products) -> Option<fn(u64) -> u64> {
-    (products == Products::F32).then_some(portable as fn(u64) -> u64)
+    matches!(products, Products::F32).then_some(portable as fn(u64) -> u64)
 }
 
 /// Sums in four lanes, as the widest vectors of other machines.
