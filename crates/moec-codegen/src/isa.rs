@@ -94,15 +94,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// This machine, with every feature Cranelift can use of it. Code for this process has AMX if the system
-    /// grants it; an object has not, since whoever links it would have to ask for it: let it be named.
+    /// This machine, with every feature Cranelift can use of it, and AMX if the system grants it to this process. Any
+    /// other that runs an object with AMX has to ask for itself.
     ///
     /// # Errors
     /// `UnsupportedTarget` if Cranelift has no back end for this machine.
     pub fn host(kind: CodeKind) -> Result<Target, CodegenError> {
         let builder = cranelift_native::builder().map_err(|reason| unsupported("host", reason))?;
-        let amx = kind == CodeKind::Jit && amx::permission().is_some();
-        Target::finish("host", builder, Unnamed { amx, ..Unnamed::host() }, kind)
+        Target::finish("host", builder, Unnamed::host(), kind)
     }
 
     /// The target called `name`, one of [`TARGET_NAMES`].
@@ -234,13 +233,13 @@ impl Target {
 }
 
 impl Unnamed {
-    /// Those of this machine that need no permission.
+    /// Those of this machine that this process may use.
     fn host() -> Unnamed {
         #[cfg(target_arch = "x86_64")]
         return Unnamed {
             f16c: std::is_x86_feature_detected!("f16c"),
             bf16: std::is_x86_feature_detected!("avx512bf16"),
-            amx: false,
+            amx: amx::permission().is_some(),
         };
         #[cfg(not(target_arch = "x86_64"))]
         PLAIN

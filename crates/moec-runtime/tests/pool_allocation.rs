@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use moec_runtime::threads::Pool;
+use moec_runtime::threads::{Pool, PoolError};
 
 struct Counting;
 
@@ -28,9 +28,9 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 // Not a test of the harness, whose own thread would be counted too.
-fn main() {
+fn main() -> Result<(), PoolError> {
     for threads in [1, 2, 4] {
-        let pool = Pool::new(threads).unwrap();
+        let pool = Pool::new(threads)?;
         let sum = AtomicU64::new(0);
         let round = || {
             pool.run(64, 1, &|_, range| {
@@ -54,4 +54,5 @@ fn main() {
         assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "with {threads} threads");
         assert_eq!(sum.load(Ordering::Relaxed), 1100 * (0..64).sum::<u64>());
     }
+    Ok(())
 }

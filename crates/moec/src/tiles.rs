@@ -12,7 +12,7 @@ use crate::{Artifact, Target};
 /// # Errors
 /// If the machine's instruction set is unknown.
 pub fn family(target: &Target) -> Result<TileFamily, CodegenError> {
-    Ok(moec_codegen::Target::named(&target.isa, CodeKind::Jit)?.tiles())
+    Ok(moec_codegen::Target::named(&target.isa, CodeKind::Object)?.tiles())
 }
 
 /// A product as its tiles see it: what they multiply, length of the sums, columns.

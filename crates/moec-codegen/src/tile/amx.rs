@@ -1,8 +1,7 @@
 //! Tiles of AMX: products of bf16 pairs in registers of two dimensions.
 //!
 //! A tile register holds up to 16 rows of 64 bytes. One instruction multiplies 16 rows of 16 pairs with 16 pairs
-//! of 16 columns, in the time that other tiles take for two vectors. A tile here, with `m` rows of up to 32 and a
-//! panel of 32 columns, takes 32 `k` a step:
+//! of 16 columns in 16 cycles. A tile here, with `m` rows of up to 32 and a panel of 32 columns, takes 32 `k` a step:
 //!
 //! ```text
 //!                           b: tmm6      b: tmm7        16 pairs of k, 16 columns each, from the panel
@@ -240,8 +239,8 @@ impl TileAssembler {
     /// `lhs(step, half)`.
     fn round(&mut self, lhs: impl Fn(usize, usize) -> AsmMemoryOperand) -> Result<(), IcedError> {
         for step in 0..STEPS {
-            for half in 0..self.halves() {
-                self.asm.tileloadd(LHS[half], lhs(step, half))?;
+            for (half, rows) in LHS.into_iter().enumerate().take(self.halves()) {
+                self.asm.tileloadd(rows, lhs(step, half))?;
             }
             for (v, columns) in RHS.into_iter().enumerate() {
                 let place = step * PAIRS * PAIR + v * ROW;
