@@ -239,13 +239,6 @@ impl TileAssembler {
     /// `lhs(step, half)`.
     fn round(&mut self, lhs: impl Fn(usize, usize) -> AsmMemoryOperand) -> Result<(), IcedError> {
         for step in 0..STEPS {
-            for (half, rows) in LHS.into_iter().enumerate().take(self.halves()) {
-                self.asm.tileloadd(rows, lhs(step, half))?;
-            }
-            for (v, columns) in RHS.into_iter().enumerate() {
-                let place = step * PAIRS * PAIR + v * ROW;
-                self.asm.tileloadd(columns, ptr(PANEL + PAIR_STEP * 1 + place))?;
-            }
             let mut fetched = self.asm.create_label();
             self.asm.test(AHEAD_STEP, AHEAD_STEP)?;
             self.asm.jz(fetched)?;
@@ -255,6 +248,13 @@ impl TileAssembler {
                 self.asm.add(AHEAD, AHEAD_STEP)?;
             }
             self.asm.set_label(&mut fetched)?;
+            for (half, rows) in LHS.into_iter().enumerate().take(self.halves()) {
+                self.asm.tileloadd(rows, lhs(step, half))?;
+            }
+            for (v, columns) in RHS.into_iter().enumerate() {
+                let place = step * PAIRS * PAIR + v * ROW;
+                self.asm.tileloadd(columns, ptr(PANEL + PAIR_STEP * 1 + place))?;
+            }
             for half in 0..self.halves() {
                 for (v, columns) in RHS.into_iter().enumerate() {
                     self.asm.tdpbf16ps(SUMS[2 * half + v], LHS[half], columns)?;
