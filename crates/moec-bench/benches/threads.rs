@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use moec::Pool;
+use moec_bench::median;
 
 /// Jobs in a round, one right after another, as the steps of a layer are.
 const JOBS: u32 = 200;
@@ -18,8 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for micros in [5, 20, 100] {
             let item = Duration::from_micros(micros);
             let mut over: Vec<f64> = (0..ROUNDS).map(|_| over(&pool, threads, item)).collect();
-            over.sort_by(f64::total_cmp);
-            println!("{threads:>7} {micros:>12} {:>16.2}", over[ROUNDS / 2] * 1e6);
+            println!("{threads:>7} {micros:>12} {:>16.2}", median(&mut over) * 1e6);
         }
     }
     Ok(())

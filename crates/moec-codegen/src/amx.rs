@@ -11,10 +11,16 @@ struct Granted;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 unsafe impl AmxPermission for Granted {}
 
-/// Asks the system for the registers of AMX. None if the processor has no products of bf16 pairs in them, or if the
-/// system refuses.
+/// Asks the system for the registers of AMX, once for this process. None if the processor has no products of bf16
+/// pairs in them, or if the system refuses.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub fn permission() -> Option<&'static dyn AmxPermission> {
+    static ANSWER: std::sync::LazyLock<bool> = std::sync::LazyLock::new(ask);
+    ANSWER.then_some(&Granted)
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn ask() -> bool {
     use std::arch::x86_64::__cpuid_count;
 
     /// Structured extended features, in the register `edx`.
@@ -28,11 +34,11 @@ pub fn permission() -> Option<&'static dyn AmxPermission> {
     let needed = AMX_BF16 | AMX_TILE;
     // Leaf 0 tells the highest there is.
     if __cpuid_count(0, 0).eax < FEATURES || __cpuid_count(FEATURES, 0).edx & needed != needed {
-        return None;
+        return false;
     }
     // SAFETY: the call takes two numbers and changes nothing but what this process may do.
     let refused = unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) };
-    (refused == 0).then_some(&Granted)
+    refused == 0
 }
 
 /// Nobody to ask.

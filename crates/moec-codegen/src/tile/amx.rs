@@ -141,12 +141,9 @@ impl TileAssembler {
     fn set_up(&mut self) -> Result<(), IcedError> {
         let mut shapes = [0u8; 64];
         shapes[0] = 1;
-        let heights = [0, 1].map(|half| self.rows_of(half));
-        for (register, rows) in [0, 1, 4]
-            .map(|r| (r, heights[0]))
-            .into_iter()
-            .chain([2, 3, 5].map(|r| (r, heights[1])).into_iter().chain([6, 7].map(|r| (r, PAIRS))))
-        {
+        let [upper, lower] = [0, 1].map(|half| self.rows_of(half));
+        let heights = [upper, upper, lower, lower, upper, lower, PAIRS, PAIRS];
+        for (register, rows) in heights.into_iter().enumerate() {
             shapes[16 + 2 * register] = if rows > 0 { ROW as u8 } else { 0 };
             shapes[48 + register] = rows as u8;
         }

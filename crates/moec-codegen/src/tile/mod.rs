@@ -140,8 +140,8 @@ impl TileFamily {
     }
 
     /// The height of the first tiles that as many rows of a product are cut into. Rows are cut into as few
-    /// chunks of at most [`TileFamily::chunk_rows`] as possible, of whole tiles of the tallest kind but for the last chunk,
-    /// and a chunk into as few tiles as possible, all of one height but the last.
+    /// chunks of at most [`TileFamily::chunk_rows`] as possible, of whole tiles of the tallest kind but for the
+    /// last chunk, and a chunk into as few tiles as possible, all of one height but the last.
     pub fn height_for(self, operands: TileOperands, rows: usize) -> usize {
         let (most, tallest) = (self.chunk_rows(operands) as usize, self.tallest(operands));
         let chunk = rows.div_ceil(rows.div_ceil(most).max(1));

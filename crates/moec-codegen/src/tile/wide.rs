@@ -159,10 +159,11 @@ impl TileAssembler<'_> {
     fn body(&mut self) -> Result<(), IcedError> {
         let rows = &ROWS[..self.tile.rows];
         let mut saved = rows.get(FREE_ROWS..).unwrap_or_default().to_vec();
-        saved.extend([AHEAD_STEP, ARGS]);
+        saved.push(AHEAD_STEP);
         for &register in &saved {
             self.asm.push(register)?;
         }
+        self.asm.push(ARGS)?;
         self.asm.mov(AT, ARGS + offset_of!(TileArgs, rows))?;
         for (r, &row) in rows.iter().enumerate() {
             self.asm.mov(row, AT + 8 * r)?;
@@ -189,7 +190,6 @@ impl TileAssembler<'_> {
         }
         self.rounds(self.unroll())?;
         self.rounds(1)?;
-        saved.pop();
         self.asm.pop(ARGS)?;
         self.store_sums()?;
         self.asm.vzeroupper()?;

@@ -21,11 +21,11 @@
 //! one order (see [`tile`](crate::tile)), so neither blocks nor the number of rows are seen in
 //! the result.
 //!
-//! **Ahead.** From some rows on ([`ahead_rows`]), a panel takes about as
-//! long to multiply as to read. The tiles of one panel then fetch the next one, each its share, so that memory works all the time and no product
-//! waits. With fewer rows the processor's own fetching keeps memory busy, and more only gets in its way; but
-//! the tiles of AMX, which multiply faster than memory gives, then fetch their own panel some KiB before they
-//! are there ([`Tiles::lead`]).
+//! **Ahead.** From some rows on ([`ahead_rows`]), a panel takes about as long to multiply as to read. The tiles
+//! of one panel then fetch the next one, each its share, so that memory works all the time and no product
+//! waits. With fewer rows most processors' own fetching keeps memory busy, and more only gets in its way; where
+//! it does not, a tile that is the only one to pass by a panel fetches it some KiB before it is there
+//! ([`Tiles::lead`]).
 
 mod chunk;
 mod work;
