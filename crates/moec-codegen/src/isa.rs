@@ -135,6 +135,9 @@ impl Target {
                 ("opt_level", opt_level),
                 ("is_pic", if kind == CodeKind::Object { "true" } else { "false" }),
                 ("use_colocated_libcalls", "false"),
+                // Frames are larger than the page that guards a stack: each of their pages is touched in order.
+                ("enable_probestack", "true"),
+                ("probestack_strategy", "inline"),
                 ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
             ] {
                 flags.set(flag, value).map_err(|error| unsupported(name, error))?;

@@ -52,6 +52,8 @@ const ROUND: usize = STEPS * ROW;
 
 /// The most bytes of stack: rows of two rounds, and the panel's of one.
 const FRAME: usize = 2 * TALLEST * ROUND + STEPS * PAIRS * PAIR;
+/// Bytes of the page that guards a stack, at least.
+const GUARD: usize = 4096;
 
 const ARGS: AsmRegister64 = rdi;
 /// The array of row pointers.
@@ -96,6 +98,10 @@ impl TileAssembler {
             self.asm.push(register)?;
         }
         self.asm.mov(rbp, rsp)?;
+        // A stack may end in a page that guards it, which must be met before what lies below it.
+        for page in 1..=FRAME / GUARD {
+            self.asm.test(qword_ptr(rsp - page * GUARD), rsp)?;
+        }
         self.asm.sub(rsp, FRAME as i32)?;
         self.asm.and(rsp, -(ROW as i32))?;
         self.set_up()?;

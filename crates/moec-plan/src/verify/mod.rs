@@ -15,7 +15,8 @@
 //! 8. an index computed from data is checked by [`InRange`](crate::Scalar::InRange), or loaded from
 //!    what a grouping wrote;
 //! 9. what is stored has the element type of the buffer;
-//! 10. the left operand of a product is `f32`, and its weights have one shape and one element type;
+//! 10. the weights of a product have one shape, one element type and one layout, and its left operand is `f32`, or
+//!     `bf16` where the weights are `bf16` in pairs;
 //! 11. where there are several programs, one symbol selects among them, each keeps the above by itself
 //!     with what the load phase left, and they stand in ascending order;
 //! 12. only packing reads a mapped weight, and a product with cold experts packs each of its weights;
