@@ -1,13 +1,16 @@
 //! A program that is called over and over, with inputs in turn.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moec::diag::SourceFile;
 use moec::ir::DType;
+use moec::plan::stages;
 use moec::{HostTensor, Loaded, Options, Pool, Session, WeightFiles, Weights};
 
-use crate::BenchError;
+use crate::{BenchError, StepTime, median};
 
 /// A session with inputs and outputs. Calls rotate among the inputs, so that the experts of one call are
 /// not those of the call before.
@@ -100,6 +103,38 @@ impl Caller {
         let seconds = started.elapsed().as_secs_f64() / calls.max(1) as f64;
         self.next = (self.next + calls) % inputs.len();
         Ok(seconds)
+    }
+
+    /// The time of each step of a call, medians of so many calls, in the order in which steps are done; those without
+    /// work are left out.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub fn steps(&mut self, calls: usize) -> Result<Vec<StepTime>, BenchError> {
+        let inputs: Vec<Vec<_>> =
+            self.inputs.iter().map(|tensors| tensors.iter().map(HostTensor::array).collect()).collect();
+        let mut outputs: Vec<_> = self.outputs.iter_mut().map(HostTensor::array_mut).collect();
+        let mut seconds: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for call in 0..calls {
+            let mut before = Instant::now();
+            let mut watch = |step| {
+                let now = Instant::now();
+                seconds.entry(step).or_default().push((now - before).as_secs_f64());
+                before = now;
+            };
+            self.session.run_watched(&inputs[call % inputs.len()], &mut outputs, &mut watch)?;
+        }
+        let steps = &self.session.plan().run;
+        let medians: Vec<_> = stages(steps)
+            .filter_map(|stage| Some((median(seconds.get_mut(&(stage.end - 1))?), stage)))
+            .collect();
+        let total: f64 = medians.iter().map(|(median, _)| median).sum();
+        let time = |(median, stage): (f64, Range<usize>)| StepTime {
+            steps: steps[stage].iter().map(|step| step.name.clone()).collect(),
+            ms: median * 1e3,
+            share: 100.0 * median / total,
+        };
+        Ok(medians.into_iter().map(time).collect())
     }
 
     /// Warms up, and says how many calls take about `seconds`; at least one.

@@ -7,6 +7,7 @@ mod layer;
 mod measure;
 mod probes;
 mod routing;
+mod steps;
 mod tile;
 mod work;
 
@@ -15,6 +16,7 @@ pub use layer::{Expert, LAYERS, Layer, LayerWeights, Types};
 pub use measure::{Contender, ROUND, Rounds, Row, measure, median, table, take_turns};
 pub use probes::{Probes, Rates};
 pub use routing::{routed, touched};
+pub use steps::{StepTime, step_table};
 pub use tile::{TileSpeed, tile_speeds};
 pub use work::{Useful, useful};
 

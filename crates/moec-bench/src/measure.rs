@@ -219,7 +219,7 @@ pub fn median(values: &mut [f64]) -> f64 {
 }
 
 /// Rows as a table, with `title` above.
-pub fn table(title: &str, rows: &[Row]) -> String {
+pub fn table<'r>(title: &str, rows: impl IntoIterator<Item = &'r Row>) -> String {
     let mut text = format!(
         "{title}\n{:>8} {:>10} {:>9} {:>8} {:>14} {:>13} {:>10} {:>9} {:>7}\n",
         "tokens", "ms", "GFLOP/s", "GB/s", "probe GFLOP/s", "probe GB/s", "limit ms", "of limit", "rounds"

@@ -20,6 +20,11 @@ pub const HUGE_PAGE: usize = 2 << 20;
 /// From this many bytes on a buffer is mapped instead of allocated.
 pub const LARGE: usize = 4 << 20;
 
+/// The same where it is kept and read by every call. Its last huge page may be mostly empty: that is paid once.
+///
+/// A router's panels of 1 MB in small pages came at 9 to 12 GB/s of 22 to 25 on one thread, in huge ones at 18 to 28.
+pub const LARGE_KEPT: usize = 256 << 10;
+
 /// Memory could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot allocate {bytes} bytes")]
@@ -48,7 +53,10 @@ enum Memory {
     /// From the global allocator, with this layout.
     Allocated(Layout),
     /// Somewhere inside this mapping.
-    Mapped(#[expect(dead_code, reason = "held so that the mapping lives as long as the buffer")] MmapMut),
+    Mapped(
+        #[cfg_attr(not(test), expect(dead_code, reason = "held so that it lives as long as the buffer"))]
+        MmapMut,
+    ),
 }
 
 // SAFETY: a buffer owns its memory alone and hands out references by the usual borrowing rules.
@@ -60,9 +68,18 @@ impl Buffer {
     /// A buffer of `bytes` zero bytes. A size that no machine has is an error, as is one that this
     /// machine refuses.
     pub fn zeroed(bytes: u64) -> Result<Buffer, BufferError> {
+        Buffer::mapped_from(LARGE, bytes)
+    }
+
+    /// The same for what is kept and read by every call.
+    pub fn zeroed_kept(bytes: u64) -> Result<Buffer, BufferError> {
+        Buffer::mapped_from(LARGE_KEPT, bytes)
+    }
+
+    fn mapped_from(large: usize, bytes: u64) -> Result<Buffer, BufferError> {
         let refused = || BufferError { bytes };
         let size = usize::try_from(bytes).map_err(|_| refused())?;
-        if size >= LARGE {
+        if size >= large {
             return Buffer::mapped(size).ok_or_else(refused);
         }
         let layout = Layout::from_size_align(size.max(1), ALIGNMENT).map_err(|_| refused())?;
@@ -83,7 +100,9 @@ impl Buffer {
     }
 
     fn mapped(bytes: usize) -> Option<Buffer> {
-        let mut map = MmapMut::map_anon(bytes.checked_add(HUGE_PAGE)?).ok()?;
+        // Whole huge pages, wherever the first begins.
+        let pages = bytes.checked_next_multiple_of(HUGE_PAGE)?;
+        let mut map = MmapMut::map_anon(pages.checked_add(HUGE_PAGE)?).ok()?;
         #[cfg(target_os = "linux")]
         {
             // Refused by kernels without huge pages: slower, not wrong.
@@ -193,6 +212,21 @@ mod tests {
             assert_eq!(buffer.as_slice::<u8>().len(), bytes);
             assert_eq!(buffer.as_slice::<f32>().len(), bytes / 4);
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_mapped_when_it_is_smaller() {
+        for bytes in [0, 1, LARGE_KEPT - 1, LARGE_KEPT, HUGE_PAGE + 1, LARGE] {
+            let mut buffer = Buffer::zeroed_kept(bytes as u64).unwrap();
+            let alignment = if bytes >= LARGE_KEPT { HUGE_PAGE } else { ALIGNMENT };
+            assert_eq!((buffer.len(), buffer.as_ptr() as usize % alignment), (bytes, 0));
+            buffer.as_mut_slice::<u8>().fill(7);
+            if let Memory::Mapped(map) = &buffer.memory {
+                let end = map.as_ptr() as usize + map.len();
+                assert!(buffer.as_ptr() as usize + bytes.next_multiple_of(HUGE_PAGE) <= end, "{bytes}");
+            }
+        }
+        assert!(Buffer::zeroed_kept(u64::MAX).is_err());
     }
 
     #[test]

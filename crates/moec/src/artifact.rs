@@ -86,6 +86,12 @@ impl Artifact {
         self.program.plan()
     }
 
+    /// Bytes of memory that its weights take when they are loaded, without those that stay in files; none where no
+    /// number holds them.
+    pub fn loaded_bytes(&self) -> Option<u64> {
+        Loaded::bytes_for(self.plan()).ok()
+    }
+
     /// Takes the weights from `source` and packs them, on the threads of `pool`.
     pub fn load(&self, source: &mut dyn WeightSource, pool: &dyn Threads) -> Result<Arc<Loaded>, LoadError> {
         let program: Arc<dyn Program> = self.program.clone();

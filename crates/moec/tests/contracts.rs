@@ -5,8 +5,12 @@
 use std::sync::Arc;
 
 use moec::diag::SourceFile;
-use moec::ir::Sizes;
-use moec::{Array, ArrayMut, Artifact, Emit, Loaded, Options, Pool, Session, Threads, WeightFiles, Weights};
+use moec::interp::{Tensor, round_to};
+use moec::ir::{DType, Sizes};
+use moec::{
+    Array, ArrayMut, Artifact, Emit, HostTensor, Loaded, Options, Pool, Session, Target, Threads,
+    WeightFiles, Weights,
+};
 
 fn source(name: &str, text: &str) -> SourceFile {
     SourceFile::new(name, text)
@@ -86,39 +90,82 @@ fn bits_depend_on_neither_batch_nor_threads() {
     }
 }
 
-/// DeepSeek-V2-Lite made narrower: the shared experts are done with the others.
-#[test]
-fn shared_experts_give_the_same_bits_on_any_threads() {
-    let text = r#"
-model shared {
-    dim T, H = 256, F = 176, E = 16, K = 3, S = 352
-    input  x      : f32[T, H]
-    weight router : bf16[E, H]    from "router"
-    weight w1, w3 : bf16[E, F, H] from "w1", "w3"
-    weight w2     : bf16[E, H, F] from "w2"
-    weight s1, s3 : bf16[S, H]    from "s1", "s3"
-    weight s2     : bf16[H, S]    from "s2"
+/// DeepSeek-V2-Lite made narrower, with that many tokens of one expert at least in a batch of [`MANY`].
+fn narrow(weight: DType, input: DType) -> SourceFile {
+    let hidden = if input == DType::Bf16 { "bf16" } else { "" };
+    let text = format!(
+        "model narrow {{
+    dim T, H = {HIDDEN}, F = 176, E = 16, K = 3, S = 352
+    input  x      : {input}[T, H]
+    weight router : {weight}[E, H]    from \"router\"
+    weight w1, w3 : {weight}[E, F, H] from \"w1\", \"w3\"
+    weight w2     : {weight}[E, H, F] from \"w2\"
+    weight s1, s3 : {weight}[S, H]    from \"s1\", \"s3\"
+    weight s2     : {weight}[H, S]    from \"s2\"
 
     let p = softmax(x @ router.T, over E)
     let g = p where top_k(p, K, over E).mask else 0
-    output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) } + swiglu(x, s1, s3, s2)
+    let routed = sum e over E {{ g[e] * ({hidden}(silu(x @ w1[e].T) * (x @ w3[e].T)) @ w2[e].T) }}
+    output y : f32[T, H] = routed + {hidden}(silu(x @ s1.T) * (x @ s3.T)) @ s2.T
+}}
+"
+    );
+    source("narrow.moe", &text)
 }
-"#;
-    let artifact = compile(&source("shared.moe", text), true);
-    assert_eq!(artifact.plan().run.iter().filter(|step| step.together).count(), 1);
+
+const HIDDEN: u64 = 256;
+/// More than 192 for each of 16 experts, 3 of which a token chooses: rows of one make more than one chunk.
+const MANY: u64 = 1100;
+
+/// Every kind of product, on every instruction set that this machine has: a token gives the same bits in
+/// whatever batch, on whatever threads.
+#[test]
+fn every_target_and_type_keeps_its_bits() {
+    let mut ran = Vec::new();
+    for target in Target::names() {
+        for (weight, input) in
+            [(DType::F32, DType::F32), (DType::Bf16, DType::F32), (DType::Bf16, DType::Bf16)]
+        {
+            let options = Options { target: Target::named(target).unwrap(), ..Options::default() };
+            let artifact = match moec::compile(&narrow(weight, input), &options, &mut |_| ()) {
+                Err(error) if error.to_string().contains("this machine cannot run code") => continue,
+                artifact => artifact.unwrap(),
+            };
+            let form = format!("{target}, {input} by {weight}");
+            let together = artifact.plan().run.iter().filter(|step| step.together).count();
+            assert_eq!(together, 1, "{form}: shared experts are done with the others");
+            keeps_its_bits(&artifact, input, &form);
+            ran.push(target);
+        }
+    }
+    assert_eq!(ran[..3], ["host"; 3]);
+}
+
+fn keeps_its_bits(artifact: &Artifact, input: DType, form: &str) {
     let own = Pool::new(1).unwrap();
-    let loaded = load(&artifact, &own);
-    for tokens in [0, 1, 32, 300] {
-        let x: Vec<f32> = (0..tokens * 256).map(|i| (i as f32 * 0.37).sin()).collect();
-        let run = |pool: Box<dyn Threads>| {
-            let mut session = Session::new(Arc::clone(&loaded), Arc::<dyn Threads>::from(pool));
-            let (shape, mut y) = ([tokens, 256], vec![0f32; x.len()]);
-            session.run(&[Array::new(&shape, &x)], &mut [ArrayMut::new(&shape, &mut y)]).unwrap();
-            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-        };
-        let one = run(Box::new(Pool::new(1).unwrap()));
-        assert_eq!(one, run(Box::new(Pool::new(2).unwrap())), "{tokens} tokens, two threads");
-        assert_eq!(one, run(Box::new(Scoped)), "{tokens} tokens, threads of the host");
+    let loaded = load(artifact, &own);
+    let value = |i: u64| (i * 7919 % 10_007) as f64 * 0.61;
+    let x = (0..MANY * HIDDEN).map(|i| round_to(input, value(i).sin())).collect();
+    let x = HostTensor::from_oracle(&Tensor::new(input, vec![MANY as usize, HIDDEN as usize], x).unwrap());
+    let x = x.unwrap();
+    let run = |pool: Box<dyn Threads>, first: u64, count: u64| {
+        let mut session = Session::new(Arc::clone(&loaded), Arc::<dyn Threads>::from(pool));
+        let part = x.select(0, 1, &(first..first + count).collect::<Vec<_>>()).unwrap();
+        let (shape, mut y) = ([count, HIDDEN], vec![0f32; (count * HIDDEN) as usize]);
+        session.run(&[part.array()], &mut [ArrayMut::new(&shape, &mut y)]).unwrap();
+        y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let pool = |threads| Box::new(Pool::new(threads).unwrap());
+    let whole = run(pool(1), 0, MANY);
+    assert!(whole.iter().any(|&bits| bits != 0), "{form}");
+    assert_eq!(whole, run(pool(2), 0, MANY), "{form}: two threads");
+    assert_eq!(whole, run(Box::new(Scoped), 0, MANY), "{form}: threads of the host");
+    for (first, count) in [(0, 0), (0, 1), (611, 1), (1099, 1), (40, 4), (17, 39), (300, 300)] {
+        let rows = (first * HIDDEN) as usize..((first + count) * HIDDEN) as usize;
+        for threads in [1, 2] {
+            let found = run(pool(threads), first, count);
+            assert_eq!(whole[rows.clone()], found, "{form}: {count} tokens from {first}, {threads} threads");
+        }
     }
 }
 

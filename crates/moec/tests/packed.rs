@@ -10,6 +10,7 @@ use moec::{
     Array, ArrayMut, Artifact, FileError, Loaded, Options, PackedError, PackedFile, Pool, Session, Target,
     WeightFiles, WeightSource, Weights, write_safetensors,
 };
+use moec_runtime::packed::seal;
 
 const LAYER: &str = "
 model layer {
@@ -207,6 +208,49 @@ fn damage_is_found() {
     std::fs::write(&damaged, [&content[..], &[0]].concat()).unwrap();
     let added = refusal(artifact, &damaged);
     assert!(added.contains("something was added"), "{added}");
+}
+
+/// A header that is whole but was made up: versions and sizes are compared, never believed.
+#[test]
+fn a_header_that_was_made_up_is_refused() {
+    let (whole, _) = packed(&Options::default());
+    let Packed { artifact, path, folder } = &whole;
+    let content = std::fs::read(path).unwrap();
+    let made_up = folder.path().join("made_up.moepack");
+    let refused = |at: usize, bytes: &[u8]| {
+        let mut content = content.clone();
+        content[at..at + bytes.len()].copy_from_slice(bytes);
+        seal(&mut content);
+        std::fs::write(&made_up, content).unwrap();
+        refusal(artifact, &made_up)
+    };
+    let number = |at: usize| u32::from_le_bytes(content[at..at + 4].try_into().unwrap()) as usize;
+    let mine = env!("CARGO_PKG_VERSION");
+    assert_eq!(&content[52..52 + number(48)], mine.as_bytes());
+    let said = refused(52, b"9");
+    let other = format!("9{}", &mine[1..]);
+    assert!(said.contains(&format!("it was packed by moec {other}, and this is moec {mine}")), "{said}");
+    // Behind three texts and three checksums: the number of sections, and of the first where it lies and its size.
+    let sections = (0..3).fold(48, |at, _| at + 4 + number(at)) + 3 * 32;
+    assert!(number(sections) > 1);
+    let [offset, bytes] = [4, 12].map(|far| {
+        let at = sections + far;
+        (at, u64::from_le_bytes(content[at..at + 8].try_into().unwrap()))
+    });
+    let far = content.len() as u64;
+    for (at, wrong) in [
+        (bytes.0, vec![0, 1, bytes.1 - 1, bytes.1 + 1, 2 * bytes.1, far, u64::MAX, u64::MAX - offset.1 + 1]),
+        (offset.0, vec![0, offset.1 + 4096, far, u64::MAX, u64::MAX - bytes.1 + 1]),
+    ] {
+        for wrong in wrong {
+            let said = refused(at, &wrong.to_le_bytes());
+            assert!(said.starts_with("FILE: "), "{wrong} at {at}: {said}");
+        }
+    }
+    for count in [0, 1, u32::MAX] {
+        let said = refused(sections, &count.to_le_bytes());
+        assert!(said.starts_with("FILE: "), "{count} sections: {said}");
+    }
 }
 
 /// A file that cannot be written leaves what was there.

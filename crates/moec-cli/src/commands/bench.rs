@@ -1,5 +1,6 @@
 //! `moec bench`: time per call, beside the limits of this machine measured in the same rounds.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use moec::diag::SourceFile;
 use moec::ir::DimKind;
 use moec::{Artifact, HostTensor, Loaded, Options, PackedFile, Pool, Record, WeightFiles};
-use moec_bench::{BenchError, Caller, Probes, Row, measure, table, useful};
+use moec_bench::{BenchError, Caller, Probes, Row, StepTime, measure, step_table, table, useful};
 use serde::Serialize;
 
 use super::run::inputs::Inputs;
@@ -20,17 +21,21 @@ use crate::terminal::Terminal;
 /// Inputs that calls rotate among, so that the experts of one call are not those of the call before.
 const INPUTS: u64 = 8;
 
+/// Calls that the time of a step is a median of: some for each input.
+const STEP_CALLS: usize = 4 * INPUTS as usize;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 For each number of tokens, rounds of calls alternate with probes of what the machine can do: one
 reads memory, one computes. The limit of a call is the longer of its touched weights at the rate of
 the first and its useful flops at the rate of the second. Figures are medians over the rounds; a
 round in which a probe is off does not count. Inputs are random and rotate; the machine should be
-doing nothing else.
+doing nothing else. The most tokens are measured first: calls right after loading can be disturbed.
 
 Examples:
   moec bench model.moe
   moec bench model.moe --tokens 1,32 --threads 1
+  moec bench model.moe --tokens 256 --steps     what the router, the sort and each product take
   moec bench model.moe --weights Mixtral-8x7B-v0.1/ --json")]
 pub(crate) struct Args {
     /// The source, `.moe` or `.moir`; `-` is standard input
@@ -48,6 +53,10 @@ pub(crate) struct Args {
     /// Rounds to take medians of, after one to warm up
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+
+    /// Show what each step takes, in calls of their own after the others; steps are named as by `--emit plan`
+    #[arg(long)]
+    steps: bool,
 
     #[command(flatten)]
     weights: LoadArgs,
@@ -69,7 +78,16 @@ struct Figures {
     model: String,
     threads: usize,
     rounds: u32,
-    rows: Vec<Row>,
+    rows: Vec<Figure>,
+}
+
+/// Those of a number of tokens.
+#[derive(Debug, Serialize)]
+struct Figure {
+    #[serde(flatten)]
+    row: Row,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepTime>,
 }
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
@@ -88,20 +106,29 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> Result<(), Failure> {
     drop(counted);
     let timed = bench.load(Record::Nothing)?;
     let probes = Probes::new(&pool).map_err(Failure::input)?;
-    let mut rows = Vec::new();
-    for (&tokens, touched) in args.tokens.iter().zip(&touched) {
+    let mut order: Vec<usize> = (0..touched.len()).collect();
+    order.sort_by_key(|&at| Reverse(args.tokens[at]));
+    let mut rows = BTreeMap::new();
+    for at in order {
+        let tokens = args.tokens[at];
         let mut caller = bench.caller(&timed, tokens)?;
-        let work = useful(&timed.0, tokens, &caller.sizes(), touched);
-        rows.push(measure(&mut caller, tokens, &work, &probes, args.rounds as usize)?);
+        let work = useful(&timed.0, tokens, &caller.sizes(), &touched[at]);
+        let row = measure(&mut caller, tokens, &work, &probes, args.rounds as usize)?;
+        let steps = if args.steps { caller.steps(STEP_CALLS)? } else { Vec::new() };
+        rows.insert(at, Figure { row, steps });
     }
     let model = timed.0.module().name.to_string();
-    let figures = Figures { model, threads, rounds: args.rounds, rows };
+    let figures = Figures { model, threads, rounds: args.rounds, rows: rows.into_values().collect() };
     match args.json {
         true => terminal.out(&(serde_json::to_string_pretty(&figures).map_err(Failure::input)? + "\n")),
         false => {
             let threads = if threads == 1 { "1 thread" } else { &format!("{threads} threads") };
             let title = format!("{}: {threads}, medians of {} rounds", figures.model, args.rounds);
-            terminal.out(&table(&title, &figures.rows))
+            let mut text = table(&title, figures.rows.iter().map(|figure| &figure.row));
+            for Figure { row, steps } in figures.rows.iter().filter(|figure| !figure.steps.is_empty()) {
+                text += &format!("\n{}", step_table(row.tokens, steps));
+            }
+            terminal.out(&text)
         }
     }
 }

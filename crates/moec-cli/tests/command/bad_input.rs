@@ -135,6 +135,14 @@ fn calls_that_are_too_large_for_the_machine() {
 }
 
 #[test]
+fn weights_that_are_too_large_for_the_machine() {
+    let text = "model m {\n    dim T, A = 2000000\n    input x : f32[T, A]\n    weight w : f32[A, A] from \"w\"\n    output y : f32[T, A] = x @ w.T\n}\n";
+    let ended = Folder::with("a.moe", text).moec(&["run", "a.moe", "--tokens", "1"]).expect(1);
+    let said = "the weights take 16000.00 GB as kernels read them, and this machine has ";
+    assert!(ended.err.contains(said) && ended.err.contains("`--memory-budget`"), "{}", ended.err);
+}
+
+#[test]
 fn a_fact_that_fails_at_run_time_is_shown_where_it_is_declared() {
     let text = "model m {\n    dim T, C = 4\n    fact 1 <= T <= C\n    input x : f32[T, C]\n    output y : f32[T, C] = x\n}\n";
     let folder = Folder::with("a.moe", text);
@@ -199,6 +207,8 @@ fn usage() {
         &["run", "a.moe", "--threads", "0"],
         &["run", "a.moe", "--threads", "-1"],
         &["run", "a.moe", "--threads", "99999"],
+        &["bench", "a.moe", "--threads", "0"],
+        &["bench", "a.moe", "--threads", "10000"],
         &["run", "a.moe", "--tokens", "many"],
         &["run", "a.moe", "--engine", "gpu"],
         &["run"],
@@ -212,6 +222,34 @@ fn usage() {
     folder.moec(&["run", "a.moe", "--set", "H=3"]).refused(&["bad-override"]);
     folder.moec(&["test", "gone"]).refused(&["gone"]);
     folder.moec(&["explain", "no-such-code"]).refused(&["no-such-code"]);
+}
+
+#[test]
+fn code_for_another_machine_is_not_run() {
+    let folder =
+        Folder::with("a.moe", "model m {\n    dim T\n    input x : f32[T]\n    output y : f32[T] = x\n}\n");
+    let here = cfg!(target_arch = "x86_64");
+    let mut foreign = vec![if here { "aarch64" } else { "x86_64" }];
+    // Where the system does not tell, nothing is known.
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    for (target, feature) in [
+        ("x86_64-v3", "avx2"),
+        ("x86_64-v4", "avx512f"),
+        ("x86_64-v4-bf16", "avx512_bf16"),
+        ("x86_64-v4-amx", "amx_bf16"),
+    ] {
+        if here && cpu.contains("flags") && !cpu.contains(feature) {
+            foreign.push(target);
+        }
+    }
+    for target in foreign {
+        let ended =
+            folder.moec(&["run", "a.moe", "--tokens", "3", "--target", target, "--output", "y.safetensors"]);
+        let ended = ended.expect(2);
+        let message = format!("this machine cannot run code for {target}");
+        assert!(ended.err.contains(&message) && ended.out.is_empty(), "{}", ended.err);
+        assert!(!folder.path("y.safetensors").exists());
+    }
 }
 
 #[test]

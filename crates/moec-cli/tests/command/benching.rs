@@ -42,6 +42,31 @@ fn figures_belong_together() {
 }
 
 #[test]
+fn steps_share_the_time_of_a_call() {
+    let folder = Folder::with("m.moe", SOURCE);
+    let plan = folder.moec(&["opt", "m.moe", "--emit", "plan"]).expect(0).out;
+    let ended = folder.moec(&["bench", "m.moe", "--tokens", "1,50", "--rounds", "1", "--steps", "--json"]);
+    let figures: Value = serde_json::from_str(&ended.expect(0).out).unwrap();
+    for row in figures["rows"].as_array().unwrap() {
+        let steps = row["steps"].as_array().unwrap();
+        assert!(steps.len() > 3, "{row}");
+        let sum = |name: &str| steps.iter().map(|step| step[name].as_f64().unwrap()).sum::<f64>();
+        assert!((sum("share") - 100.0).abs() < 1e-6, "{row}");
+        for step in steps {
+            let share = 100.0 * step["ms"].as_f64().unwrap() / sum("ms");
+            assert!((step["share"].as_f64().unwrap() - share).abs() < 1e-6, "{row}");
+            for name in step["steps"].as_array().unwrap() {
+                assert!(plan.contains(&format!(" {}: ", name.as_str().unwrap())), "{name} in {plan}");
+            }
+        }
+    }
+    let ended = folder.moec(&["bench", "m.moe", "--tokens", "50,1", "--rounds", "1", "--steps"]).expect(0);
+    let order = ["\n      50 ", "\n       1 ", "steps, 50 tokens", "steps, 1 tokens"];
+    let places: Vec<_> = order.iter().map(|text| ended.out.find(text).unwrap()).collect();
+    assert!(places.is_sorted(), "{}", ended.out);
+}
+
+#[test]
 fn what_cannot_be_timed_is_refused() {
     let folder = Folder::with("m.moe", SOURCE);
     folder.moec(&["bench", "m.moe", "--rounds", "0"]).expect(2);

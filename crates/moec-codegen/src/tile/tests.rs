@@ -190,8 +190,8 @@ fn check(code: &Code, tile: &TileSpec, fma: bool, depth: usize, edge: Edge) {
     }
 }
 
-/// Products of pairs: against sums in f64, those of AMX also against their definition bit by bit, and every
-/// height against the lowest bit by bit.
+/// Products of pairs: against sums in f64, against the definition of the instruction bit by bit, and every height
+/// against the lowest bit by bit.
 #[test]
 fn products_of_pairs_agree_with_sums_in_f64() {
     for target in runnable_targets().iter().filter(|target| target.panels().pairs) {
@@ -202,10 +202,10 @@ fn products_of_pairs_agree_with_sums_in_f64() {
             assert_eq!(pairs.len(), family.tallest(PAIR_PRODUCTS));
             for depth in [0, 2, 4, 6, 14, 16, 18, 30, 32, 34, 62, 64, 66, 94, 96, 128, 160, 1000] {
                 for edge in [Edge::Start, Edge::End] {
-                    let lowest = sums_of_pairs(&code, &pairs[0], depth, edge, false);
+                    let lowest = sums_of_pairs(&code, &pairs[0], depth, edge, Rows::InOrder);
                     for tile in &pairs {
-                        for apart in [false, true] {
-                            let sums = sums_of_pairs(&code, tile, depth, edge, apart);
+                        for lie in [Rows::InOrder, Rows::Apart, Rows::One] {
+                            let sums = sums_of_pairs(&code, tile, depth, edge, lie);
                             assert_eq!(sums[..lowest.len()], lowest, "{} depth {depth}", tile.name());
                         }
                     }
@@ -226,14 +226,31 @@ fn sum_by_amx(products: &[(f32, f32)]) -> f32 {
     })
 }
 
-/// One call with every buffer at a fault on its `edge`, the rows one after another in memory or apart; the bits of
-/// the sums.
-fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge, apart: bool) -> Vec<u32> {
+/// What AVX512-BF16 makes of them: of each pair the product of the odd `k` is added first.
+fn sum_by_pairs(products: &[(f32, f32)]) -> f32 {
+    let pairs = products.as_chunks::<2>().0.iter();
+    pairs.fold(0.0, |sum, [even, odd]| even.0.mul_add(even.1, odd.0.mul_add(odd.1, sum)))
+}
+
+/// How the rows of a tile lie in memory.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    /// One after another.
+    InOrder,
+    /// At no one distance.
+    Apart,
+    /// All are the same.
+    One,
+}
+
+/// One call with every buffer at a fault on its `edge`; the bits of the sums.
+fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge, lie: Rows) -> Vec<u32> {
     let columns = tile.family.columns();
     let (panel_bytes, panel) = packed(DType::Bf16, &values(7, depth * columns));
     let panel_bytes = Guarded::from_slice(&panel_bytes, edge);
-    let rows: Vec<_> = (0..tile.rows).map(|r| packed(DType::Bf16, &values(100 + r as u32, depth))).collect();
-    let (guarded, pointers): (Vec<_>, Vec<usize>) = if apart {
+    let seed = |r: usize| 100 + if lie == Rows::One { 0 } else { r as u32 };
+    let rows: Vec<_> = (0..tile.rows).map(|r| packed(DType::Bf16, &values(seed(r), depth))).collect();
+    let (guarded, pointers): (Vec<_>, Vec<usize>) = if lie == Rows::Apart {
         // Mappings made one after another may lie at one distance: with the first two swapped, rows do not.
         let mut order: Vec<usize> = (0..tile.rows).collect();
         order[..tile.rows.min(2)].reverse();
@@ -245,7 +262,8 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge, apart: 
     } else {
         let all: Vec<u8> = rows.iter().flat_map(|(bytes, _)| bytes).copied().collect();
         let all = Guarded::from_slice(&all, edge);
-        let pointers = (0..tile.rows).map(|r| all.as_ptr().wrapping_add(2 * depth * r).expose_provenance());
+        let far = |r: usize| if lie == Rows::One { 0 } else { 2 * depth * r };
+        let pointers = (0..tile.rows).map(|r| all.as_ptr().wrapping_add(far(r)).expose_provenance());
         let pointers = pointers.collect();
         (vec![all], pointers)
     };
@@ -271,10 +289,8 @@ fn sums_of_pairs(code: &Code, tile: &TileSpec, depth: usize, edge: Edge, apart: 
             continue;
         }
         let factors: Vec<(f32, f32)> = (0..depth).map(|k| (rows[r].1[k], panel[place(tile, k, c)])).collect();
-        if tile.family == TileFamily::Amx {
-            let want = sum_by_amx(&factors);
-            assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth}: {got}, {want}", tile.name());
-        }
+        let want = if tile.family == TileFamily::Amx { sum_by_amx(&factors) } else { sum_by_pairs(&factors) };
+        assert_eq!(got.to_bits(), want.to_bits(), "{} depth {depth}: {got}, {want}", tile.name());
         let products = factors.iter().map(|(a, b)| f64::from(*a) * f64::from(*b));
         let (want, size) = products.fold((0.0, 0.0), |(sum, size), p: f64| (sum + p, size + p.abs()));
         let allowed = size * f64::from(f32::EPSILON) * (depth as f64).sqrt().max(2.0);

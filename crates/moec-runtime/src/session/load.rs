@@ -74,7 +74,7 @@ impl Loaded {
         for (at, buffer) in plan.buffers.iter().enumerate() {
             let memory = match &buffer.place {
                 Place::Literal(values) => literal(plan, at, values, &sizes)?,
-                Place::Kept => Buffer::zeroed(buffer_bytes(plan, at, &sizes)?)?,
+                Place::Kept => Buffer::zeroed_kept(buffer_bytes(plan, at, &sizes)?)?,
                 _ => continue,
             };
             made.push((at, memory));
@@ -226,7 +226,7 @@ impl Loaded {
     pub fn in_memory(mut self, pool: &dyn Threads) -> Result<Loaded, LoadError> {
         for (_, memory) in &mut self.kept {
             if let Memory::File(bytes) = memory {
-                let mut copy = Buffer::zeroed(bytes.len() as u64)?;
+                let mut copy = Buffer::zeroed_kept(bytes.len() as u64)?;
                 pool.run_chunks(copy.as_mut_slice(), HUGE_PAGE, &|index, chunk| {
                     let start = index as usize * HUGE_PAGE;
                     chunk.copy_from_slice(&bytes[start..start + chunk.len()]);
@@ -268,6 +268,23 @@ impl Loaded {
     /// Bytes of weights as runs read them, without those that stay mapped.
     pub fn bytes(&self) -> usize {
         self.kept.iter().map(|(_, memory)| memory.bytes().len()).sum()
+    }
+
+    /// About what [`Loaded::bytes`] will be for a plan: each buffer is rounded up to whole lines.
+    ///
+    /// # Errors
+    /// If no machine has as much.
+    pub fn bytes_for(plan: &Plan) -> Result<u64, IrError> {
+        let sizes = plan.dims.sized();
+        let loaded = |at: &usize| match plan.buffers[*at].place {
+            Place::Kept | Place::Literal(_) => true,
+            Place::Weight(_) => plan.reads(Phase::Run, BufferId(*at as u32)),
+            _ => false,
+        };
+        (0..plan.buffers.len()).filter(loaded).try_fold(0u64, |sum, at| {
+            let bytes = buffer_bytes(plan, at, sizes)?;
+            sum.checked_add(bytes).ok_or_else(|| IrError::Dim("the weights are too large".to_owned()))
+        })
     }
 
     /// The address of each kept buffer, by its number in the plan. Run steps only read them.

@@ -15,8 +15,10 @@ use moec::{
     Pool, WeightBytes, WeightError, WeightFiles, WeightSource, Weights, to_oracle,
 };
 
+use super::report::bytes;
 use crate::arguments::WeightArgs;
 use crate::failure::Failure;
+use crate::memory;
 use crate::terminal::Terminal;
 
 /// Loading that takes less is not worth a progress bar.
@@ -53,6 +55,9 @@ impl Provider<'_> {
     /// Loads the weights of a compiled program.
     pub(in crate::commands) fn load(&self, artifact: &Artifact) -> Result<Bound, Failure> {
         let given = self.files.names().next().is_some();
+        if self.packed.is_none() || self.copied {
+            fits(artifact)?;
+        }
         self.watched(artifact, |weights| match self.packed {
             Some(packed) => {
                 let pool = self.copied.then_some(self.pool as &dyn moec::Threads);
@@ -130,6 +135,19 @@ impl Provider<'_> {
             }
             None => Failure::Input(format!("weight `{name}`: {error}")),
         }
+    }
+}
+
+/// Errs where the loaded weights are more than this machine has memory for.
+fn fits(artifact: &Artifact) -> Result<(), Failure> {
+    match (artifact.loaded_bytes(), memory::available()) {
+        (Some(needed), Some(available)) if needed > available => Err(Failure::Input(format!(
+            "the weights take {} as kernels read them, and this machine has {} of memory left; with \
+             `--memory-budget` experts stay in their files",
+            bytes(needed),
+            bytes(available)
+        ))),
+        _ => Ok(()),
     }
 }
 
