@@ -20,7 +20,7 @@ pub(crate) const ENGINES: [(&str, &str); 4] =
     [("transformers", "blocks"), ("onnxruntime", "ort"), ("openvino", "loop"), ("ggml", "graph")];
 
 /// No answer takes longer.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The folder of the scripts.
 pub(crate) fn scripts() -> PathBuf {
