@@ -22,7 +22,7 @@ pub const LARGE: usize = 4 << 20;
 
 /// The same where it is kept and read by every call. Its last huge page may be mostly empty: that is paid once.
 ///
-/// A router's panels of 1 MB in small pages came at 9 to 12 GB/s of 22 to 25 on one thread, in huge ones at 18 to 28.
+/// A router's panels of 1 MB in small pages mostly came at 9 to 12 GB/s of 22 to 25 on one thread, in huge ones at 18 to 28.
 pub const LARGE_KEPT: usize = 256 << 10;
 
 /// Memory could not be had.
