@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use moec::diag::SourceFile;
 use moec::ir::DType;
 use moec::plan::stages;
-use moec::{HostTensor, Loaded, Options, Pool, Session, WeightFiles, Weights};
+use moec::{Array, ArrayMut, HostTensor, Loaded, Options, Pool, RunError, Session, WeightFiles, Weights};
 
 use crate::{BenchError, StepTime, median};
 
@@ -93,12 +93,21 @@ impl Caller {
     /// # Errors
     /// If a call fails.
     pub fn round(&mut self, calls: usize) -> Result<f64, BenchError> {
+        self.repeat(calls, Session::run)
+    }
+
+    /// Makes so many calls, each as `call` does, and gives the seconds of one, on average.
+    fn repeat(
+        &mut self,
+        calls: usize,
+        mut call: impl FnMut(&mut Session, &[Array<'_>], &mut [ArrayMut<'_>]) -> Result<(), RunError>,
+    ) -> Result<f64, BenchError> {
         let inputs: Vec<Vec<_>> =
             self.inputs.iter().map(|tensors| tensors.iter().map(HostTensor::array).collect()).collect();
         let mut outputs: Vec<_> = self.outputs.iter_mut().map(HostTensor::array_mut).collect();
         let started = Instant::now();
         for at in self.next..self.next + calls {
-            self.session.run(&inputs[at % inputs.len()], &mut outputs)?;
+            call(&mut self.session, &inputs[at % inputs.len()], &mut outputs)?;
         }
         let seconds = started.elapsed().as_secs_f64() / calls.max(1) as f64;
         self.next = (self.next + calls) % inputs.len();
@@ -111,19 +120,15 @@ impl Caller {
     /// # Errors
     /// If a call fails.
     pub fn steps(&mut self, calls: usize) -> Result<Vec<StepTime>, BenchError> {
-        let inputs: Vec<Vec<_>> =
-            self.inputs.iter().map(|tensors| tensors.iter().map(HostTensor::array).collect()).collect();
-        let mut outputs: Vec<_> = self.outputs.iter_mut().map(HostTensor::array_mut).collect();
         let mut seconds: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-        for call in 0..calls {
+        self.repeat(calls, |session, inputs, outputs| {
             let mut before = Instant::now();
-            let mut watch = |step| {
+            session.run_watched(inputs, outputs, &mut |step| {
                 let now = Instant::now();
                 seconds.entry(step).or_default().push((now - before).as_secs_f64());
                 before = now;
-            };
-            self.session.run_watched(&inputs[call % inputs.len()], &mut outputs, &mut watch)?;
-        }
+            })
+        })?;
         let steps = &self.session.plan().run;
         let medians: Vec<_> = stages(steps)
             .filter_map(|stage| Some((median(seconds.get_mut(&(stage.end - 1))?), stage)))

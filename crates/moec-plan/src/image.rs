@@ -65,7 +65,7 @@ impl Plan {
     }
 
     /// Whether runs read the buffer, and weights decide what is in it.
-    fn stays(&self, buffer: BufferId) -> bool {
+    pub fn stays(&self, buffer: BufferId) -> bool {
         match self.buffer(buffer).place {
             Place::Kept => true,
             Place::Weight(_) | Place::Mapped { .. } => self.reads(Phase::Run, buffer),

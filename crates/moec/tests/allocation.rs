@@ -8,38 +8,26 @@ use moec::{Array, ArrayMut, Numerics, Options, Pool, Session, Target, WeightFile
 #[global_allocator]
 static COUNTING: dhat::Alloc = dhat::Alloc;
 
-const MODEL: &str = "
-model small {
-    dim T, H = 64, F = 48, E = 8, K = 2
-    input  x      : f32[T, H]
-    weight router : f32[E, H]    from \"router\"
-    weight w1, w3 : f32[E, F, H] from \"w1\", \"w3\"
-    weight w2     : f32[E, H, F] from \"w2\"
-
-    let p = softmax(x @ router.T, over E)
-    let g = p where top_k(p, K, over E).mask else 0
-    output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) }
-}
-";
+const MODEL: &str = include_str!("../../../tests/run/routers/r01_olmoe.moe");
+const SIZES: [(&str, &str); 4] = [("H", "64"), ("F", "48"), ("E", "8"), ("K", "2")];
 
 #[test]
 fn steady_state_allocates_nothing() {
-    let source = SourceFile::new("small.moe", MODEL);
+    let source = SourceFile::new("olmoe.moe", MODEL);
+    let set = SIZES.map(|(name, size)| (name.to_owned(), size.to_owned())).into();
+    let small = Options { set, ..Options::default() };
     // Where kernels are slow to start, few tokens get another program than many.
     let target = Target { step: 5e-5, ..Target::default() };
-    let several = Options { target, batch: Numerics::Reassociate, ..Options::default() };
-    for (options, threads, tokens) in [
-        (Options::default(), 1, 200),
-        (Options::default(), 2, 200),
-        (several.clone(), 1, 200),
-        (several, 2, 1),
-    ] {
+    let several = Options { target, batch: Numerics::Reassociate, ..small.clone() };
+    for (options, threads, tokens) in
+        [(small.clone(), 1, 200), (small, 2, 200), (several.clone(), 1, 200), (several, 2, 1)]
+    {
         let artifact = moec::compile(&source, &options, &mut |_| ()).unwrap();
         assert_eq!(artifact.programs().len() > 1, options.batch == Numerics::Reassociate);
         let pool = Arc::new(Pool::new(threads).unwrap());
         let files = WeightFiles::default();
         let sizes = artifact.checked().ir.dims.sized().clone();
-        // Each weight is one tensor here, whatever the name: all are seeded.
+        // No file is given: all are seeded.
         let mut nothing = |_: &str, _: u64| ();
         let loaded = artifact.load(&mut Weights::new(&files, 1, sizes, &pool, &mut nothing), &pool).unwrap();
         let mut session = Session::new(loaded, pool);

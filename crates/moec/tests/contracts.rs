@@ -60,6 +60,14 @@ fn only_chosen_experts_are_computed() {
     assert!(rows.plain >= (8 + 2 + 1) * 64, "{rows:?}");
 }
 
+/// The bits of an output that has the shape of the input.
+fn bits(loaded: &Arc<Loaded>, pool: impl Threads + 'static, x: &Array<'_>) -> Vec<u32> {
+    let mut session = Session::new(Arc::clone(loaded), pool);
+    let mut y = vec![0f32; x.shape.iter().product::<u64>() as usize];
+    session.run(&[*x], &mut [ArrayMut::new(x.shape, &mut y)]).unwrap();
+    y.into_iter().map(f32::to_bits).collect()
+}
+
 /// Granite at its real sizes, a batch of 1000.
 #[test]
 fn bits_depend_on_neither_batch_nor_threads() {
@@ -70,11 +78,7 @@ fn bits_depend_on_neither_batch_nor_threads() {
     let loaded = load(&artifact, &two);
     let x: Vec<f32> = (0..TOKENS * HIDDEN).map(|i| ((i * 7919 % 10_007) as f32 * 0.61).sin()).collect();
     let run = |pool: &Arc<Pool>, x: &[f32]| {
-        let mut session = Session::new(Arc::clone(&loaded), Arc::clone(pool));
-        let shape = [x.len() as u64 / HIDDEN, HIDDEN];
-        let mut y = vec![0f32; x.len()];
-        session.run(&[Array::new(&shape, x)], &mut [ArrayMut::new(&shape, &mut y)]).unwrap();
-        y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        bits(&loaded, Arc::clone(pool), &Array::new(&[x.len() as u64 / HIDDEN, HIDDEN], x))
     };
     let whole = run(&two, &x);
     assert!(whole.iter().any(|&bits| bits != 0));
@@ -90,12 +94,12 @@ fn bits_depend_on_neither_batch_nor_threads() {
     }
 }
 
-/// DeepSeek-V2-Lite made narrower, with that many tokens of one expert at least in a batch of [`MANY`].
+/// DeepSeek-V2-Lite made narrower.
 fn narrow(weight: DType, input: DType) -> SourceFile {
     let hidden = if input == DType::Bf16 { "bf16" } else { "" };
     let text = format!(
         "model narrow {{
-    dim T, H = {HIDDEN}, F = 176, E = 16, K = 3, S = 352
+    dim T, H = {WIDTH}, F = 176, E = 16, K = 3, S = 352
     input  x      : {input}[T, H]
     weight router : {weight}[E, H]    from \"router\"
     weight w1, w3 : {weight}[E, F, H] from \"w1\", \"w3\"
@@ -113,8 +117,9 @@ fn narrow(weight: DType, input: DType) -> SourceFile {
     source("narrow.moe", &text)
 }
 
-const HIDDEN: u64 = 256;
-/// More than 192 for each of 16 experts, 3 of which a token chooses: rows of one make more than one chunk.
+/// Width of the hidden states of [`narrow`].
+const WIDTH: u64 = 256;
+/// Tokens of a batch. More than 192 for each of 16 experts, 3 of which a token chooses: rows of one make more than one chunk.
 const MANY: u64 = 1100;
 
 /// Every kind of product, on every instruction set that this machine has: a token gives the same bits in
@@ -145,23 +150,20 @@ fn keeps_its_bits(artifact: &Artifact, input: DType, form: &str) {
     let own = Pool::new(1).unwrap();
     let loaded = load(artifact, &own);
     let value = |i: u64| (i * 7919 % 10_007) as f64 * 0.61;
-    let x = (0..MANY * HIDDEN).map(|i| round_to(input, value(i).sin())).collect();
-    let x = HostTensor::from_oracle(&Tensor::new(input, vec![MANY as usize, HIDDEN as usize], x).unwrap());
+    let x = (0..MANY * WIDTH).map(|i| round_to(input, value(i).sin())).collect();
+    let x = HostTensor::from_oracle(&Tensor::new(input, vec![MANY as usize, WIDTH as usize], x).unwrap());
     let x = x.unwrap();
-    let run = |pool: Box<dyn Threads>, first: u64, count: u64| {
-        let mut session = Session::new(Arc::clone(&loaded), Arc::<dyn Threads>::from(pool));
+    let run = |pool: Arc<dyn Threads>, first: u64, count: u64| {
         let part = x.select(0, 1, &(first..first + count).collect::<Vec<_>>()).unwrap();
-        let (shape, mut y) = ([count, HIDDEN], vec![0f32; (count * HIDDEN) as usize]);
-        session.run(&[part.array()], &mut [ArrayMut::new(&shape, &mut y)]).unwrap();
-        y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        bits(&loaded, pool, &part.array())
     };
-    let pool = |threads| Box::new(Pool::new(threads).unwrap());
+    let pool = |threads| Arc::new(Pool::new(threads).unwrap());
     let whole = run(pool(1), 0, MANY);
     assert!(whole.iter().any(|&bits| bits != 0), "{form}");
     assert_eq!(whole, run(pool(2), 0, MANY), "{form}: two threads");
-    assert_eq!(whole, run(Box::new(Scoped), 0, MANY), "{form}: threads of the host");
+    assert_eq!(whole, run(Arc::new(Scoped), 0, MANY), "{form}: threads of the host");
     for (first, count) in [(0, 0), (0, 1), (611, 1), (1099, 1), (40, 4), (17, 39), (300, 300)] {
-        let rows = (first * HIDDEN) as usize..((first + count) * HIDDEN) as usize;
+        let rows = (first * WIDTH) as usize..((first + count) * WIDTH) as usize;
         for threads in [1, 2] {
             let found = run(pool(threads), first, count);
             assert_eq!(whole[rows.clone()], found, "{form}: {count} tokens from {first}, {threads} threads");

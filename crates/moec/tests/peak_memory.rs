@@ -11,23 +11,13 @@ use moec::diag::SourceFile;
 use moec::ir::DType;
 use moec::{Array, ArrayMut, Options, Pool, Session, WeightFiles, Weights, write_safetensors};
 
+const LAYER: &str = include_str!("../../../tests/run/routers/r01_olmoe.moe");
 /// 100 MB of weights.
-const LAYER: &str = "
-model layer {
-    dim T, H = 1024, F = 512, E = 16, K = 2
-    input  x      : f32[T, H]
-    weight router : f32[E, H]    from \"router\"
-    weight w1, w3 : f32[E, F, H] from \"w1\", \"w3\"
-    weight w2     : f32[E, H, F] from \"w2\"
-
-    let p = softmax(x @ router.T, over E)
-    let g = p where top_k(p, K, over E).mask else 0
-    output y : f32[T, H] = sum e over E { g[e] * swiglu(x, w1[e], w3[e], w2[e]) }
-}
-";
+const SIZES: [(&str, u64); 4] = [("H", HIDDEN), ("F", 512), ("E", EXPERTS), ("K", 2)];
 
 const TOKENS: u64 = 256;
 const HIDDEN: u64 = 1024;
+const EXPERTS: u64 = 16;
 /// Rows of the widths H and F, gathered and not, for each chosen expert.
 const ACTIVATIONS: u64 = TOKENS * 2 * 2 * (HIDDEN + 512) * 4;
 
@@ -58,23 +48,22 @@ fn watched<R>(work: impl FnOnce() -> R) -> (R, u64) {
 
 #[test]
 fn a_loaded_layer_takes_little_more_than_its_weights() {
-    let artifact =
-        moec::compile(&SourceFile::new("layer.moe", LAYER), &Options::default(), &mut |_| ()).unwrap();
+    let set = SIZES.map(|(name, size)| (name.to_owned(), size.to_string())).into();
+    let options = Options { set, ..Options::default() };
+    let artifact = moec::compile(&SourceFile::new("olmoe.moe", LAYER), &options, &mut |_| ()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
     {
-        let expert = vec![7; 4 * 16 * 512 * 1024];
-        let router = vec![7; 4 * 16 * 1024];
-        write_safetensors(
-            &path,
-            &[
-                ("router", DType::F32, &[16, 1024], &router),
-                ("w1", DType::F32, &[16, 512, 1024], &expert),
-                ("w3", DType::F32, &[16, 512, 1024], &expert),
-                ("w2", DType::F32, &[16, 1024, 512], &expert),
-            ],
-        )
-        .unwrap();
+        let (matrix, router) = (vec![7; 4 * 512 * 1024], vec![7; 4 * 16 * 1024]);
+        let of_expert = |e| {
+            [("w1", [512, HIDDEN]), ("w3", [512, HIDDEN]), ("w2", [HIDDEN, 512])]
+                .map(|(name, shape)| (format!("experts.{e}.{name}.weight"), shape))
+        };
+        let matrices: Vec<_> = (0..EXPERTS).flat_map(of_expert).collect();
+        let mut tensors: Vec<(&str, DType, &[u64], &[u8])> =
+            matrices.iter().map(|(name, shape)| (&**name, DType::F32, &shape[..], &matrix[..])).collect();
+        tensors.push(("gate.weight", DType::F32, &[EXPERTS, HIDDEN], &router));
+        write_safetensors(&path, &tensors).unwrap();
     }
     let files = WeightFiles::open(&[path]).unwrap();
     let pool = Arc::new(Pool::new(2).unwrap());

@@ -277,9 +277,9 @@ impl Loaded {
     pub fn bytes_for(plan: &Plan) -> Result<u64, IrError> {
         let sizes = plan.dims.sized();
         let loaded = |at: &usize| match plan.buffers[*at].place {
-            Place::Kept | Place::Literal(_) => true,
-            Place::Weight(_) => plan.reads(Phase::Run, BufferId(*at as u32)),
-            _ => false,
+            Place::Literal(_) => true,
+            Place::Mapped { .. } => false,
+            _ => plan.stays(BufferId(*at as u32)),
         };
         (0..plan.buffers.len()).filter(loaded).try_fold(0u64, |sum, at| {
             let bytes = buffer_bytes(plan, at, sizes)?;

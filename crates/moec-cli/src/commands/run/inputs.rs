@@ -138,17 +138,17 @@ fn fits(ir: &Module, sizes: &Sizes, runtime: &[(String, u64)]) -> Result<(), Fai
         let elements = ty.elements().and_then(|elements| elements.eval(sizes)).unwrap_or(u64::MAX);
         sum.saturating_add(elements.saturating_mul(ty.dtype.bytes() as u64))
     });
-    match memory::available() {
-        Some(available) if needed > available => {
+    match memory::short_of(needed) {
+        Some(left) => {
             let sizes: Vec<String> = runtime.iter().map(|(name, size)| format!("{name} = {size}")).collect();
             let at = if sizes.is_empty() { String::new() } else { format!("at {}, ", sizes.join(", ")) };
             Err(Failure::Input(format!(
                 "{at}inputs and outputs alone take {}, and this machine has {} of memory left",
                 bytes(needed),
-                bytes(available)
+                bytes(left)
             )))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -140,14 +140,15 @@ impl Provider<'_> {
 
 /// Errs where the loaded weights are more than this machine has memory for.
 fn fits(artifact: &Artifact) -> Result<(), Failure> {
-    match (artifact.loaded_bytes(), memory::available()) {
-        (Some(needed), Some(available)) if needed > available => Err(Failure::Input(format!(
+    let Some(needed) = artifact.loaded_bytes() else { return Ok(()) };
+    match memory::short_of(needed) {
+        Some(left) => Err(Failure::Input(format!(
             "the weights take {} as kernels read them, and this machine has {} of memory left; with \
              `--memory-budget` experts stay in their files",
             bytes(needed),
-            bytes(available)
+            bytes(left)
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
